@@ -1,0 +1,112 @@
+"""A call that is to be made concurrently with others."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from asgiref.sync import async_to_sync
+
+from django_txtest.exceptions import CallError, InvalidCall
+from django_txtest.outcomes import Outcome
+
+Target: TypeAlias = "Callable[..., Any] | str"
+CallSpec: TypeAlias = (
+    "Target | tuple[Target, Mapping[str, Any]] "
+    "| tuple[Target, Sequence[Any], Mapping[str, Any]]"
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A target with its arguments, and a label for messages."""
+
+    label: str
+    target: Target
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def make(self) -> Outcome:
+        """Make the call here and now; what it raises is in the outcome."""
+        value, error = None, None
+        started = time.monotonic()
+        try:
+            function = resolve(self.target)
+            if inspect.iscoroutinefunction(function):
+                function = async_to_sync(function)
+            value = function(*self.args, **self.kwargs)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as original:  # noqa: BLE001 - SystemExit is a result too
+            error = CallError(self.label, original)
+        duration = time.monotonic() - started
+        return Outcome(value=value, error=error, started=started, duration=duration)
+
+
+def resolve(target: Target) -> Callable[..., Any]:
+    """Return the callable that `target` is or names.
+
+    :raises InvalidCall: if it names none.
+    """
+    if not isinstance(target, str):
+        return target
+    if ":" not in target:
+        raise InvalidCall(
+            f"{target!r} does not name a target. Write 'package.module:function'."
+        )
+    try:
+        function = pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidCall(f"The target {target!r} cannot be found: {error}") from error
+    if not callable(function):
+        raise InvalidCall(f"The target {target!r} is not callable: {function!r}")
+    return function  # type: ignore[no-any-return]
+
+
+def parse_calls(specs: Iterable[CallSpec]) -> list[Call]:
+    """Make calls of what users write.
+
+    :raises InvalidCall: for anything that is not one of the three forms of a call.
+    """
+    calls = [_parse(number, spec) for number, spec in enumerate(specs, start=1)]
+    if not calls:
+        raise InvalidCall("There are no calls to make.")
+    return calls
+
+
+def _parse(number: int, spec: CallSpec) -> Call:
+    args: Any = ()
+    kwargs: Any = {}
+    match spec:
+        case (target, kwargs):
+            pass
+        case (target, args, kwargs):
+            pass
+        case _:
+            target = spec
+    if (
+        not (callable(target) or isinstance(target, str))
+        or not isinstance(args, Sequence)
+        or isinstance(args, str)
+        or not isinstance(kwargs, Mapping)
+    ):
+        raise InvalidCall(
+            f"Call {number} is {spec!r}. A call is a target, (target, kwargs) or "
+            f"(target, args, kwargs), and a target is a callable or "
+            f"'package.module:function'."
+        )
+    resolve(target)  # an error here is earlier and plainer than one in a child
+    return Call(f"call {number} ({_name(target)})", target, tuple(args), dict(kwargs))
+
+
+def _name(target: Target) -> str:
+    if isinstance(target, str):
+        return target
+    target = getattr(target, "func", target)  # a functools.partial
+    module = getattr(target, "__module__", None)
+    name = getattr(target, "__qualname__", None)
+    return f"{module}:{name}" if module and name else repr(target)

@@ -1,0 +1,109 @@
+"""Calls in threads of this process."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+
+from django.db import connections
+
+from django_txtest.concurrency.calls import Call
+from django_txtest.databases import get_database, open_sessions
+from django_txtest.exceptions import CallError, CallTimeout
+from django_txtest.outcomes import Outcome
+
+#: How long opening the connections may take, in seconds.
+START_TIMEOUT = 60.0
+#: How long a thread gets to end after its statement, and then its session, were ended.
+GRACE = 1.0
+
+
+def run_in_threads(
+    calls: Sequence[Call], aliases: Sequence[str], timeout: float
+) -> list[Outcome]:
+    """Make each call in a thread; all start together when all have connections."""
+    go = threading.Event()
+    threads = [CallThread(call, aliases, go) for call in calls]
+    try:
+        for thread in threads:
+            thread.start()
+        ready_by = time.monotonic() + START_TIMEOUT
+        for thread in threads:
+            thread.ready.wait(max(0.0, ready_by - time.monotonic()))
+        go.set()
+        deadline = time.monotonic() + timeout
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        stacks = {thread: thread.stack() for thread in threads if thread.is_alive()}
+    finally:
+        # Also after Ctrl-C: nothing may go on waiting, or working.
+        go.set()
+        _end([thread for thread in threads if thread.is_alive()])
+    return [
+        Outcome(
+            error=CallTimeout(thread.call.label, timeout, stacks[thread]),
+            started=thread.started,
+            duration=timeout,
+        )
+        if thread in stacks
+        else thread.outcome
+        for thread in threads
+    ]
+
+
+class CallThread(threading.Thread):
+    """Makes one call, with the context (time zone, language, ...) of its creator."""
+
+    def __init__(self, call: Call, aliases: Sequence[str], go: threading.Event) -> None:
+        super().__init__(name=f"txtest {call.label}", daemon=True)
+        self.call = call
+        self.ready = threading.Event()
+        self.started: float | None = None
+        self.outcome = Outcome()
+        #: The server's number for the session on each alias, where it has one.
+        self.sessions: dict[str, int] = {}
+        self._aliases = aliases
+        self._go = go
+        self._context = contextvars.copy_context()
+
+    def run(self) -> None:
+        """Open the connections, wait for the others, make the call, close."""
+        try:
+            self._context.run(self._make_call)
+        finally:
+            self.ready.set()
+            connections.close_all()
+
+    def _make_call(self) -> None:
+        try:
+            self.sessions = open_sessions(self._aliases)
+        except Exception as error:  # noqa: BLE001 - belongs to the caller's thread
+            self.outcome = Outcome(error=CallError(self.call.label, error))
+            return
+        self.ready.set()
+        self._go.wait()
+        self.started = time.monotonic()
+        self.outcome = self.call.make()
+
+    def stack(self) -> str:
+        """Return where the thread is now."""
+        frame = sys._current_frames().get(self.ident or 0)
+        return "".join(traceback.format_stack(frame)) if frame else ""
+
+
+def _end(threads: Sequence[CallThread]) -> None:
+    # A thread cannot be ended, but what it waits for in the database can: first its
+    # statement, and if it goes on, its session.
+    for action in ("cancel", "terminate"):
+        deadline = time.monotonic() + GRACE
+        for thread in threads:
+            for alias, pid in thread.sessions.items():
+                if thread.is_alive():
+                    with get_database(connections[alias]).second_connection() as other:
+                        getattr(other, action)(pid)
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))

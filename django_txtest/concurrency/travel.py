@@ -1,0 +1,174 @@
+"""What travels between the caller and the processes of its calls."""
+
+from __future__ import annotations
+
+import copyreg
+import pickle
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import WrapperDescriptorType
+from typing import Any
+
+import cloudpickle
+from django.conf import UserSettingsHolder, global_settings, settings
+from django.core import mail
+from django.db import connections
+from tblib import pickling_support
+
+from django_txtest.concurrency.calls import Call
+from django_txtest.exceptions import CallError, PicklingError, RemoteError
+from django_txtest.outcomes import Outcome
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a process takes over from its parent before it makes a call."""
+
+    #: For each alias that may be used, the settings of its database as it is now.
+    databases: dict[str, dict[str, Any]]
+    #: The settings that differ from the settings module, pickled one by one.
+    settings: dict[str, bytes]
+    deleted_settings: frozenset[str]
+    in_test_environment: bool
+    timeout: float
+
+    @classmethod
+    def here(cls, aliases: Sequence[str], timeout: float) -> Surroundings:
+        """Return the surroundings of the calling code."""
+        changed, deleted = _changed_settings()
+        return cls(
+            databases={alias: connections[alias].settings_dict for alias in aliases},
+            settings={
+                name: _dumps(value, f"The setting {name}")
+                for name, value in changed.items()
+            },
+            deleted_settings=frozenset(deleted),
+            in_test_environment=hasattr(mail, "outbox"),
+            timeout=timeout,
+        )
+
+
+def pack_call(surroundings: Surroundings, call: Call) -> bytes:
+    """Pickle a call with its surroundings.
+
+    :raises PicklingError: that names what cannot be pickled.
+    """
+    parts = [
+        ("target", call.target),
+        *((f"argument {i}", value) for i, value in enumerate(call.args, start=1)),
+        *((f"argument {name!r}", value) for name, value in call.kwargs.items()),
+    ]
+    try:
+        packed_call = cloudpickle.dumps(call)
+    except Exception:
+        for name, value in parts:
+            _dumps(value, f"The {name} of {call.label}")
+        raise
+    # The call is unpickled on its own, once its surroundings are in place.
+    packed: bytes = cloudpickle.dumps((surroundings, call.label, packed_call))
+    return packed
+
+
+def pack_outcome(outcome: Outcome, label: str) -> bytes:
+    """Pickle the outcome of the call named `label`.
+
+    What cannot be pickled in it is replaced by an error that says so.
+    """
+    if outcome.error is not None:
+        _teach_pickle(outcome.error.original)
+    try:
+        packed: bytes = cloudpickle.dumps(outcome)
+        pickle.loads(packed)  # some exceptions can be pickled, but not unpickled
+    except Exception as failure:  # noqa: BLE001 - classes of users may raise anything
+        return cloudpickle.dumps(_portable(outcome, label, failure))  # type: ignore[no-any-return]
+    return packed
+
+
+def _teach_pickle(error: BaseException) -> None:
+    """Let pickle keep the traceback, cause, notes and attributes of `error`."""
+    pickling_support.install(error)
+    seen = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        error_or_none = waiting.pop()
+        if error_or_none is None or error_or_none in seen:
+            continue
+        seen.add(error_or_none)
+        waiting += [error_or_none.__cause__, error_or_none.__context__]
+        cls = type(error_or_none)
+        if isinstance(cls.__init__, WrapperDescriptorType):
+            # Written in C, as that of SystemExit: it sets what only it can set, so
+            # it has to be called. tblib does that for those that it is told of.
+            inits = (OSError.__init__, BaseException.__init__, cls.__init__)
+            copyreg.pickle(
+                cls, partial(pickling_support.pickle_exception, builtin_inits=inits)
+            )
+
+
+def _portable(outcome: Outcome, label: str, failure: Exception) -> Outcome:
+    if outcome.error is not None:
+        lines = traceback.format_exception(outcome.error.original)
+        original: Exception = RemoteError("".join(lines))
+    else:
+        original = PicklingError(
+            f"The result, a {type(outcome.value).__qualname__}, cannot be pickled: "
+            f"{failure}. Return something that can, such as a primary key."
+        )
+    return replace(outcome, value=None, error=CallError(label, original))
+
+
+def _dumps(value: Any, what: str) -> bytes:
+    try:
+        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+    except Exception as error:
+        raise PicklingError(
+            f"{what} cannot be pickled, so it cannot be sent to a process: "
+            f"{type(error).__name__}: {error}. Pass something that can be, or use "
+            f"using='threads'."
+        ) from error
+
+
+def settings_module() -> str | None:
+    """Return the name of the settings module; None if `settings.configure` was used."""
+    *_, bottom = _settings_layers()
+    return getattr(bottom, "SETTINGS_MODULE", None)
+
+
+def _settings_layers() -> Iterator[Any]:
+    # Private: `_wrapped`, and `_deleted` below. override_settings lays a holder over
+    # the settings for each time that it is in force; there is no way to list them.
+    layer: Any = settings._wrapped
+    while isinstance(layer, UserSettingsHolder):
+        yield layer
+        layer = layer.default_settings
+    yield layer
+
+
+def _changed_settings() -> tuple[dict[str, Any], set[str]]:
+    *holders, bottom = _settings_layers()
+    changed = _assigned_settings(bottom)
+    deleted: set[str] = set()
+    for holder in reversed(holders):
+        deleted_here = vars(holder)["_deleted"]
+        for name in deleted_here:
+            changed.pop(name, None)
+        here = {name: value for name, value in vars(holder).items() if name.isupper()}
+        changed |= here
+        deleted = (deleted | deleted_here) - here.keys()
+    changed.pop("DATABASES", None)  # travel by themselves, as they are in a test
+    return changed, deleted
+
+
+def _assigned_settings(bottom: Any) -> dict[str, Any]:
+    """Return what was assigned to the settings, rather than overridden."""
+    module = sys.modules[bottom.SETTINGS_MODULE]
+    return {
+        name: value
+        for name, value in vars(bottom).items()
+        if name.isupper()
+        and name != "SETTINGS_MODULE"
+        and value is not getattr(module, name, getattr(global_settings, name, None))
+    }

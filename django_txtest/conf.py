@@ -1,0 +1,61 @@
+"""Our settings, typed, with their defaults, read when they are used.
+
+So `override_settings` works on them like on any other setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+
+MODES = ("spawn", "threads", "inline")
+
+
+@dataclass(frozen=True)
+class _Seconds:
+    """A setting that is a positive number of seconds."""
+
+    name: str
+    default: float
+
+    def __get__(self, instance: object, owner: type | None = None) -> float:
+        value = getattr(django_settings, self.name, self.default)
+        if isinstance(value, (int, float)) and value > 0:
+            return float(value)
+        raise ImproperlyConfigured(
+            f"{self.name} must be a positive number of seconds, not {value!r}."
+        )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A setting that is one of a few words."""
+
+    name: str
+    default: str
+    choices: tuple[str, ...]
+
+    def __get__(self, instance: object, owner: type | None = None) -> str:
+        value: Any = getattr(django_settings, self.name, self.default)
+        if value in self.choices:
+            return str(value)
+        raise ImproperlyConfigured(
+            f"{self.name} must be one of {', '.join(self.choices)}, not {value!r}."
+        )
+
+
+class Settings:
+    """The settings of django-txtest."""
+
+    #: How long a concurrent call may take, in seconds, where no `timeout` is given.
+    call_timeout = _Seconds("TXTEST_CALL_TIMEOUT", 30.0)
+    #: How concurrent calls are made where no `using` is given.
+    call_using = _Choice("TXTEST_CALL_USING", "spawn", MODES)
+    #: How long a reset waits for a lock that somebody else holds, in seconds.
+    lock_timeout = _Seconds("TXTEST_LOCK_TIMEOUT", 10.0)
+
+
+settings = Settings()

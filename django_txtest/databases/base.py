@@ -1,0 +1,190 @@
+"""What every database can do for us, in the terms of Django's backend interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.management.color import no_style
+from django.db import DatabaseError, Error, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, and the columns that rows are read from and written to.
+
+    `name` is quoted, with its schema where the vendor has schemas.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """A session of the database server, as a message can tell of it."""
+
+    pid: int
+    application: str
+    state: str
+    query: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"pid {self.pid} ({self.application or 'no application name'}), "
+            f"{self.state}, in a transaction for {self.seconds:.1f} s, "
+            f"last query: {self.query or '(none)'}"
+        )
+
+
+class Database:
+    """A database of a vendor that we know nothing in particular of."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+
+    def identity(self) -> object:
+        """Return a value that differs when the database was made anew."""
+        return self.connection.settings_dict["NAME"]
+
+    def concurrency_obstacle(self) -> str | None:
+        """Return why concurrent calls cannot work on this database, or None."""
+        return None
+
+    # Sessions
+
+    def session_pid(self) -> int | None:
+        """Return the server's number for the session of this connection."""
+        return None
+
+    def cancel(self, pid: int) -> None:
+        """Cancel what session `pid` is executing."""
+
+    def terminate(self, pid: int) -> None:
+        """End session `pid`, which rolls back what it has open."""
+
+    def lock_holders(self) -> list[SessionInfo]:
+        """Return the other sessions that hold locks on tables of this database."""
+        return []
+
+    def is_lock_timeout(self, error: DatabaseError) -> bool:
+        """Tell whether `error` says that a lock could not be had in time."""
+        return False
+
+    @contextmanager
+    def bounded_lock_waits(self, seconds: float) -> Iterator[None]:
+        """Within the block, waiting for a lock for `seconds` is an error."""
+        yield
+
+    def put_connection_right(self) -> None:
+        """Bring the connection back to autocommit, outside of any transaction.
+
+        Whatever the code before left open is rolled back. If the connection does not
+        work any more it is closed, and Django opens a new one when it is next used.
+        """
+        connection = self.connection
+        # An atomic block that is still open keeps rollback(), set_autocommit() and
+        # close() from working; connect() resets the same attributes.
+        connection.in_atomic_block = False
+        connection.atomic_blocks = []
+        connection.savepoint_ids = []
+        connection.needs_rollback = False
+        connection.closed_in_transaction = False
+        connection.run_on_commit = []
+        if connection.connection is None:
+            return
+        try:
+            connection.rollback()
+            connection.set_autocommit(True)
+        except Error:
+            connection.close()
+        else:
+            if not connection.is_usable():
+                connection.close()
+
+    @contextmanager
+    def second_connection(self) -> Iterator[Database]:
+        """Yield the same database over a connection of its own, closed at the end."""
+        connection = self.connection.copy()
+        try:
+            yield type(self)(connection)
+        finally:
+            connection.close()
+
+    # Rows
+
+    def tables(self) -> list[Table]:
+        """Return every table, whether a model knows of it or not."""
+        introspection = self.connection.introspection
+        with self.connection.cursor() as cursor:
+            names = introspection.table_names(cursor)
+            return [
+                Table(
+                    self.connection.ops.quote_name(name),
+                    tuple(
+                        column.name
+                        for column in introspection.get_table_description(cursor, name)
+                    ),
+                )
+                for name in names
+            ]
+
+    def read(self, table: Table) -> list[Any]:
+        """Return the rows of `table` in a form that `replace` takes back."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT {self._columns(table)} FROM {table.name}")
+            return list(cursor.fetchall())
+
+    def replace(self, contents: Iterable[tuple[Table, list[Any]]]) -> None:
+        """Make `contents` all that the tables named in it have, in one transaction."""
+        contents = list(contents)
+        with (
+            self.connection.constraint_checks_disabled(),
+            transaction.atomic(self.connection.alias),
+        ):
+            for table, _ in contents:
+                self._execute(f"DELETE FROM {table.name}")
+            for table, rows in contents:
+                if rows:
+                    self.insert(table, rows)
+
+    def insert(self, table: Table, rows: list[Any]) -> None:
+        """Insert rows that `read` returned."""
+        places = ", ".join(["%s"] * len(table.columns))
+        with self.connection.cursor() as cursor:
+            cursor.executemany(
+                f"INSERT INTO {table.name} ({self._columns(table)}) VALUES ({places})",
+                rows,
+            )
+
+    def reset_sequences(self) -> None:
+        """Start every sequence anew: at 1, or after the largest key in its table."""
+        connection = self.connection
+        if not connection.features.supports_sequence_reset:
+            return
+        sequences = connection.introspection.sequence_list()
+        statements = [
+            *connection.ops.sequence_reset_by_name_sql(no_style(), sequences),
+            *self._advance_sequences_sql(),
+        ]
+        with transaction.atomic(connection.alias):
+            for statement in statements:
+                self._execute(statement)
+
+    def _advance_sequences_sql(self) -> list[str]:
+        from django.apps import apps
+
+        models = apps.get_models(include_auto_created=True)
+        managed = [model for model in models if model._meta.managed]
+        return self.connection.ops.sequence_reset_sql(no_style(), managed)
+
+    def _columns(self, table: Table) -> str:
+        return ", ".join(map(self.connection.ops.quote_name, table.columns))
+
+    def _execute(self, sql: str, params: Iterable[Any] | None = None) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, params)

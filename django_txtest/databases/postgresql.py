@@ -1,0 +1,139 @@
+"""PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import DatabaseError, transaction
+
+from django_txtest.databases.base import Database, SessionInfo, Table
+
+# Tables of the user, in every schema: a partition is reached through its root, and
+# what an extension owns is the extension's.
+_TABLES = """
+SELECT format('%I.%I', n.nspname, c.relname), array_agg(a.attname ORDER BY a.attnum)
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+GROUP BY n.nspname, c.relname
+ORDER BY n.nspname, c.relname
+"""
+
+# 16384 is the first OID that is not the catalogue's own (FirstNormalObjectId).
+_LOCK_HOLDERS = """
+SELECT s.pid, s.application_name, s.state, left(s.query, 300),
+       extract(epoch FROM clock_timestamp() - s.xact_start)::float
+FROM pg_stat_activity s
+WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
+  AND s.xact_start IS NOT NULL
+  AND EXISTS (
+    SELECT FROM pg_locks l
+    WHERE l.pid = s.pid AND l.granted AND l.relation >= 16384)
+ORDER BY s.xact_start
+"""
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+class PostgreSQL(Database):
+    """PostgreSQL 14 and newer, by psycopg 2 or 3."""
+
+    def identity(self) -> object:
+        """Return the server's start and the database's OID."""
+        return self._row(
+            "SELECT pg_postmaster_start_time(), oid FROM pg_database "
+            "WHERE datname = current_database()"
+        )
+
+    def session_pid(self) -> int | None:
+        """Return the process number of the backend."""
+        self.connection.ensure_connection()
+        return int(self.connection.connection.info.backend_pid)
+
+    def cancel(self, pid: int) -> None:
+        """Cancel what session `pid` is executing."""
+        self._execute("SELECT pg_cancel_backend(%s)", [pid])
+
+    def terminate(self, pid: int) -> None:
+        """End session `pid`, waiting up to a second until it is gone."""
+        self._execute("SELECT pg_terminate_backend(%s, 1000)", [pid])
+
+    def lock_holders(self) -> list[SessionInfo]:
+        """Return the other sessions that hold locks on tables of this database."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(_LOCK_HOLDERS)
+            return [SessionInfo(*row) for row in cursor.fetchall()]
+
+    def is_lock_timeout(self, error: DatabaseError) -> bool:
+        """Tell whether `error` says that a lock could not be had in time."""
+        cause = error.__cause__
+        # psycopg 3 says sqlstate, psycopg 2 says pgcode.
+        code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+        return code == _LOCK_NOT_AVAILABLE
+
+    @contextmanager
+    def bounded_lock_waits(self, seconds: float) -> Iterator[None]:
+        """Within the block, waiting for a lock for `seconds` is an error."""
+        (before,) = self._row("SELECT current_setting('lock_timeout')")
+        milliseconds = str(max(1, round(seconds * 1000)))
+        self._set_lock_timeout(milliseconds)
+        try:
+            yield
+        finally:
+            self._set_lock_timeout(before)
+
+    def tables(self) -> list[Table]:
+        """Return the tables of every schema, partitions by their root."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(_TABLES)
+            return [Table(name, tuple(columns)) for name, columns in cursor.fetchall()]
+
+    def read(self, table: Table) -> list[Any]:
+        """Return each row as the text of a composite value, which loses nothing."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT (t.*)::text FROM {table.name} AS t")
+            return [text for (text,) in cursor.fetchall()]
+
+    def replace(self, contents: Iterable[tuple[Table, list[Any]]]) -> None:
+        """Make `contents` all that the tables named in it have, in one transaction."""
+        contents = list(contents)
+        if not contents:
+            return
+        with transaction.atomic(self.connection.alias):
+            if self._may_disable_triggers():
+                # Foreign keys and the user's own triggers are not to act on this.
+                self._execute("SET LOCAL session_replication_role = replica")
+            self._execute("SET CONSTRAINTS ALL DEFERRED")
+            self._execute(f"TRUNCATE {', '.join(table.name for table, _ in contents)}")
+            for table, rows in contents:
+                if rows:
+                    self.insert(table, rows)
+
+    def insert(self, table: Table, rows: list[Any]) -> None:
+        """Insert rows that `read` returned."""
+        names = [self.connection.ops.quote_name(column) for column in table.columns]
+        self._execute(
+            f"INSERT INTO {table.name} ({', '.join(names)}) OVERRIDING SYSTEM VALUE "
+            f"SELECT {', '.join(f'(r).{name}' for name in names)} "
+            f"FROM (SELECT unnest(%s::text[])::{table.name} AS r) AS saved",
+            [rows],
+        )
+
+    def _may_disable_triggers(self) -> bool:
+        (is_superuser,) = self._row("SELECT current_setting('is_superuser') = 'on'")
+        return bool(is_superuser)
+
+    def _set_lock_timeout(self, value: str) -> None:
+        self._execute("SELECT set_config('lock_timeout', %s, false)", [value])
+
+    def _row(self, sql: str) -> tuple[Any, ...]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql)
+            row: tuple[Any, ...] = cursor.fetchone()
+            return row

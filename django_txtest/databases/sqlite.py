@@ -1,0 +1,113 @@
+"""SQLite."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from django.db import DatabaseError
+
+from django_txtest.databases.base import Database, Table
+
+
+class SQLite(Database):
+    """SQLite, in a file or in memory."""
+
+    def identity(self) -> object:
+        """Return the file's number, or the connection that holds the memory."""
+        if self._in_memory:
+            return id(self.connection.connection)
+        status = os.stat(self.connection.settings_dict["NAME"])
+        return status.st_dev, status.st_ino
+
+    def concurrency_obstacle(self) -> str | None:
+        """Return why concurrent calls cannot work on this database, or None."""
+        if not self._in_memory:
+            return None
+        alias = self.connection.alias
+        return (
+            f"the test database of {alias!r} is an in-memory SQLite, which other "
+            f"threads and processes cannot share. Put it in a file: set "
+            f"DATABASES[{alias!r}]['TEST']['NAME'] to a path."
+        )
+
+    def is_lock_timeout(self, error: DatabaseError) -> bool:
+        """Tell whether `error` says that a lock could not be had in time."""
+        return "database is locked" in str(error) or "table is locked" in str(error)
+
+    @contextmanager
+    def bounded_lock_waits(self, seconds: float) -> Iterator[None]:
+        """Within the block, waiting for a lock for `seconds` is an error."""
+        with self.connection.cursor() as cursor:
+            ((before,),) = cursor.execute("PRAGMA busy_timeout").fetchall()
+        self._execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+        try:
+            yield
+        finally:
+            self._execute(f"PRAGMA busy_timeout = {before}")
+
+    def put_connection_right(self) -> None:
+        """Bring the connection back to autocommit, with no statement in progress.
+
+        A cursor that still has rows to give holds a lock on the file, also when its
+        connection is closed, for as long as something refers to it.
+        """
+        super().put_connection_right()
+        connection = self.connection.connection
+        if connection is not None and not self._in_memory and self._is_locked():
+            for cursor in gc.get_objects():
+                # type() and not isinstance(), which would wake Django's lazy objects.
+                is_cursor = issubclass(type(cursor), sqlite3.Cursor)
+                if is_cursor and cursor.connection is connection:
+                    cursor.close()
+
+    def _is_locked(self) -> bool:
+        params = self.connection.get_connection_params()
+        with closing(sqlite3.connect(**params)) as other:
+            try:
+                other.execute("PRAGMA busy_timeout = 0")
+                other.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError:
+                return True
+            return False
+
+    def tables(self) -> list[Table]:
+        """Return every table but SQLite's own and the virtual ones."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' "
+                "AND name NOT LIKE 'sqlite~_%%' ESCAPE '~' "
+                "AND sql NOT LIKE 'CREATE VIRTUAL%%' ORDER BY name",
+                [],
+            )
+            names = [name for (name,) in cursor.fetchall()]
+            return [self._table(cursor, name) for name in names]
+
+    def _table(self, cursor: Any, name: str) -> Table:
+        quoted = self.connection.ops.quote_name(name)
+        cursor.execute(f"PRAGMA table_xinfo({quoted})")
+        # The last field, hidden: 2 and 3 are generated columns.
+        columns = tuple(row[1] for row in cursor.fetchall() if row[6] == 0)
+        return Table(quoted, columns)
+
+    def read(self, table: Table) -> list[Any]:
+        """Return the rows as SQLite stores them.
+
+        The unary plus takes the declared type away, and with it the converters
+        that Django registers for some of them.
+        """
+        names = [self.connection.ops.quote_name(column) for column in table.columns]
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {', '.join(f'+{name}' for name in names)} FROM {table.name}"
+            )
+            return list(cursor.fetchall())
+
+    @property
+    def _in_memory(self) -> bool:
+        is_in_memory = self.connection.is_in_memory_db  # type: ignore[attr-defined]
+        return bool(is_in_memory())

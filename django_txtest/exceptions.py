@@ -1,0 +1,139 @@
+"""The one tree of errors: everything that django-txtest raises by itself.
+
+A class's docstring is its default message: it names the fact and the remedy.
+"""
+
+from __future__ import annotations
+
+import inspect
+import signal
+import textwrap
+import traceback
+from typing import Any, NoReturn
+
+
+class TxTestError(Exception):
+    """Something went wrong in django-txtest."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.getdoc(type(self)))
+
+
+class MixinError(TxTestError, TypeError):
+    """A test class is built in a way that cannot work; raised when it is made."""
+
+
+class AtomicBlockError(TxTestError):
+    """Concurrent calls cannot see the rows of the atomic block that they are made in.
+
+    In a TestCase, put NoAtomicMixin first among the base classes, so that the test
+    really commits; elsewhere, leave the atomic block before the call.
+    """
+
+
+class DatabaseNotSupported(TxTestError):
+    """The database cannot do what was asked of it."""
+
+
+class DatabaseNotAllowed(TxTestError):
+    """A concurrent call used a database that the test which made it may not use."""
+
+
+class InvalidCall(TxTestError, ValueError):
+    """A call is not of a form that can be run."""
+
+
+class PicklingError(TxTestError):
+    """Something that has to travel between processes cannot be pickled."""
+
+
+class LeftoverSession(TxTestError):
+    """A session that a test left behind held a lock which the reset had to wait for."""
+
+
+class PostgresUnavailable(TxTestError):
+    """No PostgreSQL could be found or started."""
+
+
+class RemoteError(TxTestError):
+    """Stands for an exception of another process that could not be pickled.
+
+    Its message has the type, the message and the traceback of that exception.
+    """
+
+
+class CallError(TxTestError):
+    """A concurrent call raised an exception.
+
+    `call` says which call it was. `original` is the exception, with the traceback
+    that it had in the thread or the process which made the call.
+    """
+
+    def __init__(self, call: str, original: BaseException) -> None:
+        self.call = call
+        self.original = original
+        super().__init__(f"{call} raised {_summary(original)}")
+
+    def reraise(self) -> NoReturn:
+        """Raise the original exception, as if the call had been made here."""
+        raise self.original
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.call, self.original)
+
+
+class ChildCrashed(CallError):
+    """The process of a concurrent call died before it had a result to give.
+
+    `exitcode` is as `subprocess` has it, negative for a signal. `stderr` is the
+    tail of what the process wrote there. `original` is this error itself.
+    """
+
+    def __init__(self, call: str, exitcode: int | None, stderr: str = "") -> None:
+        self.call = call
+        self.original = self
+        self.exitcode = exitcode
+        self.stderr = stderr
+        message = f"{call} died: {_exit_reason(exitcode)}"
+        TxTestError.__init__(self, message + _tail(stderr))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.call, self.exitcode, self.stderr)
+
+
+class CallTimeout(CallError):
+    """A concurrent call had no result within its time, and was ended.
+
+    `timeout` is in seconds; `stack` is where the call was when it was ended, as far
+    as it can be known. `original` is this error itself.
+    """
+
+    def __init__(self, call: str, timeout: float, stack: str = "") -> None:
+        self.call = call
+        self.original = self
+        self.timeout = timeout
+        self.stack = stack
+        message = f"{call} took longer than the timeout of {timeout:g} s and was ended"
+        TxTestError.__init__(self, message + _tail(stack))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.call, self.timeout, self.stack)
+
+
+def _summary(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(type(error), error)).strip()
+
+
+def _tail(text: str) -> str:
+    lines = text.rstrip().splitlines()[-20:]
+    return ":\n" + textwrap.indent("\n".join(lines), "    ") if lines else ""
+
+
+def _exit_reason(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"its process exited with status {exitcode} and without a result"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    return f"its process was killed by {name}"

@@ -1,0 +1,1 @@
+"""Management of the project from the command line."""

@@ -1,0 +1,183 @@
+"""NoAtomicMixin: the tests of a TestCase, without the transaction around them."""
+
+from __future__ import annotations
+
+import inspect
+import unittest
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.core.management import call_command
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.test.testcases import (  # type: ignore[attr-defined]
+    TestData,
+    TransactionTestCase,
+)
+
+from django_txtest.databases import get_database
+from django_txtest.exceptions import MixinError
+from django_txtest.reset import Layers, Leftovers
+from django_txtest.testcases.on_commit import capture_on_commit_callbacks
+
+if TYPE_CHECKING:
+    from django.test import TestCase as _Base
+else:
+    _Base = object
+
+# The methods of Django's that are overridden here. They are private, and have been
+# classmethods since Django 5.2 (setUpClass and setUpTestData always).
+_CLASSMETHODS = (
+    "setUpClass",
+    "setUpTestData",
+    "_databases_support_transactions",
+    "_fixture_setup",
+)
+
+
+class NoAtomicMixin(_Base):
+    """Runs the tests of a TestCase in autocommit mode, so that they really commit.
+
+    Put it before the TestCase: ``class RedeemTests(NoAtomicMixin, ShopTestCase)``.
+    Threads, processes and other connections then see what a test writes, locks and
+    `durable` blocks act as they do in production, and `on_commit` callbacks run at
+    the commit. After each test the databases are put back to what migrations,
+    fixtures, `setUpTestData` and `setUpClass` left there.
+
+    `captureOnCommitCallbacks` reports the callbacks; it has no need to execute any,
+    as the commit does.
+
+    :raises MixinError: when a class is made in which the mixin cannot work.
+    """
+
+    _layers: ClassVar[Layers]
+    _has_class_data: ClassVar[bool]
+
+    def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:
+        super().__init_subclass__(*args, **kwargs)
+        _check_bases(cls)
+
+    @classmethod
+    def _databases_support_transactions(cls) -> bool:
+        # Everything in TestCase that opens, rolls back or relies on the atomic
+        # blocks around a test asks this first.
+        return False
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Put the class's data in the databases, once and committed."""
+        cls._has_class_data = False
+        super().setUpClass()
+        leftovers = Leftovers()
+        leftovers.watch()
+        cls.addClassCleanup(leftovers.close_all)
+        cls._layers = Layers(cls._own_databases(), leftovers)
+        cls._layers.begin_class()
+        cls.addClassCleanup(cls._close_connections)
+        # Cleanups run also if what follows, or a subclass's setUpClass, raises.
+        cls.addClassCleanup(cls._layers.end_class)
+        cls._load_class_data()
+
+    @classmethod
+    def _load_class_data(cls) -> None:
+        # The order of TransactionTestCase._fixture_setup, then of TestCase.setUpClass.
+        for alias in cls._own_databases():
+            connection = connections[alias]
+            if cls.reset_sequences:
+                get_database(connection).reset_sequences()
+            serialized = getattr(connection, "_test_serialized_contents", None)
+            if cls.serialized_rollback and serialized is not None:
+                connection.creation.deserialize_db_from_string(serialized)
+            if cls.fixtures:
+                call_command("loaddata", *cls.fixtures, verbosity=0, database=alias)
+        if not hasattr(cls, "setUpTestData"):  # a TransactionTestCase has none
+            return
+        before = dict(vars(cls))
+        cls.setUpTestData()
+        for name, value in list(vars(cls).items()):
+            if value is not before.get(name):
+                setattr(cls, name, TestData(name, value))
+
+    @classmethod
+    def _own_databases(cls) -> list[str]:
+        # Private, and the only way to know which of the databases are mirrors.
+        names: list[str] = cls._databases_names(  # type: ignore[attr-defined]
+            include_mirrors=False
+        )
+        return names
+
+    @classmethod
+    def _close_connections(cls) -> None:
+        for alias in cls._own_databases():
+            connections[alias].close()
+
+    @classmethod
+    def _fixture_setup(cls) -> None:
+        # Nothing to load: what the tests begin with is already there. Nor is Django's
+        # own method called, which would load it again before each test.
+        if cls.reset_sequences:
+            for alias in cls._own_databases():
+                get_database(connections[alias]).reset_sequences()
+
+    def run(self, result: unittest.TestResult | None = None) -> Any:
+        """Run the test; see `unittest.TestCase.run`."""
+        self._keep_class_data()
+        return super().run(result)
+
+    def debug(self) -> None:
+        """Run the test without collecting errors; see `unittest.TestCase.debug`."""
+        self._keep_class_data()
+        super().debug()
+
+    @classmethod
+    def _keep_class_data(cls) -> None:
+        # Only when the first test starts, so that what the setUpClass of a subclass
+        # adds after calling ours belongs to every test.
+        if not cls._has_class_data:
+            cls._layers.keep_class_data()
+            cls._has_class_data = True
+
+    def _fixture_teardown(self) -> None:
+        # After the test rather than before the next one: a plain TestCase that runs
+        # next relies on it.
+        self._layers.end_test()
+
+    @classmethod
+    def captureOnCommitCallbacks(  # noqa: N802
+        cls, *, using: str = DEFAULT_DB_ALIAS, execute: bool = False
+    ) -> AbstractContextManager[list[Callable[[], Any]]]:
+        """Capture the `on_commit` callbacks that are registered within the block.
+
+        They run when their transaction really commits, whatever `execute` says, and
+        are listed in the order in which they ran. Those that still wait for a commit
+        at the end of the block are listed last.
+        """
+        return capture_on_commit_callbacks(using)
+
+
+def _check_bases(cls: type) -> None:
+    bases = cls.__mro__
+    test_cases = [base for base in bases if issubclass(base, unittest.TestCase)]
+    if not test_cases:
+        return  # a mixin made of this mixin
+    if not issubclass(cls, TransactionTestCase):
+        raise MixinError(
+            f"{cls.__qualname__} has NoAtomicMixin, but none of its base classes uses "
+            f"the database. Derive it from django.test.TestCase."
+        )
+    if bases.index(NoAtomicMixin) > bases.index(TransactionTestCase) or any(
+        base.__module__ == "django.test.testcases"
+        for base in bases[: bases.index(NoAtomicMixin)]
+    ):
+        first = cls.__bases__[0].__name__
+        raise MixinError(
+            f"{cls.__qualname__} has NoAtomicMixin after {first}, where it has no "
+            f"effect. Write class {cls.__name__}(NoAtomicMixin, {first})."
+        )
+    for name in _CLASSMETHODS:
+        method = getattr(cls, name, None)
+        if method is not None and not inspect.ismethod(method):
+            raise MixinError(
+                f"{cls.__qualname__} overrides {name}() as an instance method. Make it "
+                f"a classmethod."
+            )

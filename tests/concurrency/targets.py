@@ -1,0 +1,163 @@
+"""What the tests call concurrently: importable, as a fresh process needs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from django.conf import settings
+from django.core import mail
+from django.db import connection, connections, transaction
+
+from tests.library.models import Book
+
+
+def titles(using: str = "default") -> list[str]:
+    books = Book.objects.using(using).order_by("title")
+    return list(books.values_list("title", flat=True))
+
+
+def add(*args: int, **kwargs: int) -> int:
+    return sum(args) + sum(kwargs.values())
+
+
+def echo(*args: object, **kwargs: object) -> tuple[object, object]:
+    return args, kwargs
+
+
+def borrow(pk: int) -> int:
+    """Lose updates: the copies are read, and written some time later."""
+    book = Book.objects.get(pk=pk)
+    time.sleep(0.05)
+    book.copies -= 1
+    book.save()
+    return book.copies
+
+
+def borrow_locked(pk: int) -> int:
+    with transaction.atomic():
+        book = Book.objects.select_for_update().get(pk=pk)
+        time.sleep(0.01)
+        book.copies -= 1
+        book.save()
+    return book.copies
+
+
+async def count_async() -> int:
+    return await Book.objects.acount()
+
+
+def create(title: str) -> int:
+    return Book.objects.create(title=title).pk
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def chatter(text: str) -> str:
+    print(text)
+    print(text.upper(), file=sys.stderr)
+    os.write(1, b"straight to the file\n")
+    return text
+
+
+def setting(name: str) -> object:
+    return getattr(settings, name, "deleted")
+
+
+def database_names() -> dict[str, str]:
+    return {
+        alias: str(connections[alias].settings_dict["NAME"]) for alias in connections
+    }
+
+
+def send_mail() -> int:
+    mail.send_mail("subject", "body", "from@example.com", ["to@example.com"])
+    return len(mail.outbox)
+
+
+class Refused(Exception):
+    """Has what a plain pickle of an exception loses."""
+
+    def __init__(self, book: str, *, copies: int) -> None:
+        super().__init__(f"no copies of {book}")
+        self.book = book
+        self.copies = copies
+
+
+def refuse(book: str) -> None:
+    try:
+        raise KeyError(book)
+    except KeyError as error:
+        refused = Refused(book, copies=0)
+        if hasattr(refused, "add_note"):
+            refused.add_note("try the other library")
+        raise refused from error
+
+
+class Unpicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__("no way to travel")
+        self.lock = threading.Lock()
+
+
+def raise_unpicklable() -> None:
+    raise Unpicklable
+
+
+def return_unpicklable() -> object:
+    return threading.Lock()
+
+
+def leave() -> None:
+    raise SystemExit(3)
+
+
+def die(status: int) -> None:
+    print("last words", file=sys.stderr, flush=True)
+    os._exit(status)
+
+
+def kill_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(path: str | None = None) -> None:
+    if path:
+        Path(path).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def hang_stubbornly() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+
+def hang_in_the_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(600)")
+
+
+def hold_a_lock_and_hang(pk: int) -> None:
+    with transaction.atomic():
+        Book.objects.select_for_update().get(pk=pk)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(600)")
+
+
+def start_a_process(path: str) -> None:
+    """Leave a process behind that writes its number to `path`."""
+    if os.fork() == 0:
+        Path(path).write_text(str(os.getpid()))
+        time.sleep(600)
+        os._exit(0)
+
+
+def leave_a_transaction_open(title: str) -> None:
+    transaction.atomic().__enter__()
+    Book.objects.create(title=title)

@@ -1,0 +1,460 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.test import TestCase, TransactionTestCase, override_settings
+
+from django_txtest import (
+    CallError,
+    CallTimeout,
+    ChildCrashed,
+    NoAtomicMixin,
+    Results,
+    call_concurrently,
+    make_concurrent_calls,
+    run_concurrently,
+)
+from django_txtest.exceptions import (
+    AtomicBlockError,
+    DatabaseNotAllowed,
+    InvalidCall,
+    PicklingError,
+    RemoteError,
+    TxTestError,
+)
+from tests.concurrency import targets
+from tests.library.models import Book
+from tests.utils import count_sessions, poll
+
+MODULE = "tests.concurrency.targets"
+
+
+class EveryModeMixin:
+    """What calls do however they are made."""
+
+    using: str
+
+    def run_calls(self, *calls, **options) -> Results:
+        return run_concurrently(calls, using=self.using, timeout=60, **options)
+
+    def test_results_are_in_the_order_of_the_calls(self):
+        calls = [(targets.add, (i,), {"to": 10}) for i in range(3)]
+        results = self.run_calls(*calls)
+        self.assertEqual(results, [10, 11, 12])
+        self.assertEqual(results.values, [10, 11, 12])
+        self.assertEqual(results.errors, [])
+        results.raise_errors()
+
+    def test_forms_of_a_call(self):
+        results = self.run_calls(
+            targets.add,
+            f"{MODULE}:add",
+            (targets.add, {"number": 1}),
+            (f"{MODULE}:add", [1, 2], {"n": 3, "target": 4, "function": 5, "self": 6}),
+            partial(targets.add, 7),
+        )
+        self.assertEqual(results, [0, 0, 1, 21, 7])
+
+    def test_the_rows_of_the_test_are_seen_and_theirs_are_kept(self):
+        Book.objects.create(title="Emma")
+        results = self.run_calls(
+            targets.titles, (targets.create, {"title": "Persuasion"})
+        )
+        results.raise_errors()
+        self.assertIn("Emma", results[0])
+        self.assertEqual(Book.objects.get(pk=results[1]).title, "Persuasion")
+
+    def test_coroutine_functions(self):
+        Book.objects.create(title="Emma")
+        self.assertEqual(self.run_calls(targets.count_async), [1])
+
+    def test_nested_functions(self):
+        def double(x):
+            return 2 * x
+
+        self.assertEqual(self.run_calls((double, [21], {}), lambda: 1), [42, 1])
+
+    def test_exceptions(self):
+        results = self.run_calls(
+            (targets.refuse, {"book": "Emma"}), targets.add, targets.leave
+        )
+        refused, added, left = results
+        self.assertEqual(added, 0)
+        self.assertEqual(results.errors, [refused, left])
+        self.assertIsInstance(refused, CallError)
+        self.assertIn("call 1 (tests.concurrency.targets:refuse)", str(refused))
+        self.assertIn("Refused: no copies of Emma", str(refused))
+        original = refused.original
+        self.assertIsInstance(original, targets.Refused)
+        self.assertEqual((original.book, original.copies), ("Emma", 0))
+        self.assertIsInstance(original.__cause__, KeyError)
+        if hasattr(original, "add_note"):
+            self.assertEqual(original.__notes__, ["try the other library"])
+        traceback = original.__traceback__
+        while traceback.tb_next:
+            traceback = traceback.tb_next
+        self.assertEqual(traceback.tb_frame.f_code.co_name, "refuse")
+        with self.assertRaises(targets.Refused) as caught:
+            refused.reraise()
+        self.assertIs(caught.exception, original)
+        self.assertIsInstance(left.original, SystemExit)
+        self.assertEqual(left.original.code, 3)
+        with self.assertRaises(CallError) as caught:
+            results.raise_errors()
+        self.assertIs(caught.exception.__cause__, original)
+        self.assertIn("also: call 3", str(caught.exception))
+
+    def test_overridden_settings(self):
+        with override_settings(SITE_ID=7, COLOUR={"b": lambda: 3}):
+            del settings.ROOT_URLCONF
+            site, colour, urlconf = self.run_calls(
+                (targets.setting, {"name": "SITE_ID"}),
+                (targets.setting, {"name": "COLOUR"}),
+                (targets.setting, {"name": "ROOT_URLCONF"}),
+            )
+        self.assertEqual((site, colour["b"](), urlconf), (7, 3, "deleted"))
+
+    def test_assigned_settings(self):
+        before = settings.SITE_ID
+        settings.SITE_ID = 9
+        self.addCleanup(setattr, settings, "SITE_ID", before)
+        results = self.run_calls((targets.setting, {"name": "SITE_ID"}))
+        self.assertEqual(results, [9])
+
+    def test_databases_of_the_test(self):
+        names = targets.database_names()
+        [result] = self.run_calls(targets.database_names)
+        self.assertEqual(result["default"], names["default"])
+        self.assertEqual(result["replica"], names["replica"])
+
+    def test_a_database_that_the_test_may_not_use(self):
+        [error] = self.run_calls((targets.titles, {"using": "other"}))
+        self.assertIsInstance(error, CallError)
+        self.assertIn("other", str(error))
+        self.assertIn("databases", str(error))
+
+    def test_no_mail_is_sent(self):
+        self.assertEqual(self.run_calls(targets.send_mail), [1])
+
+    def test_a_transaction_that_a_call_leaves_open(self):
+        if self.using == "inline":
+            return  # it is the test's own connection then
+        self.run_calls((targets.leave_a_transaction_open, ["Emma"], {})).raise_errors()
+        self.assertEqual(targets.titles(), [])
+
+    def test_large_arguments_and_results(self):
+        text = "x" * 10_000_000
+        [(args, kwargs)] = self.run_calls((targets.echo, [text], {"text": text}))
+        self.assertEqual(args, (text,))
+        self.assertEqual(kwargs, {"text": text})
+
+    def test_what_is_not_a_call(self):
+        for wrong in (
+            None,
+            3,
+            (),
+            (targets.add,),
+            (targets.add, 1),
+            "no target",
+            f"{MODULE}:nothing",
+            "no.such:thing",
+            f"{MODULE}:MODULE",
+            (targets.add, "text", {}),
+            (targets.add, [], {}, {}),
+        ):
+            with self.subTest(wrong=wrong), self.assertRaises(InvalidCall):
+                self.run_calls(targets.add, wrong)
+
+    def test_no_calls(self):
+        with self.assertRaisesRegex(InvalidCall, "no calls"):
+            self.run_calls()
+
+    def test_outcomes(self):
+        results = self.run_calls(targets.add, targets.leave)
+        for outcome, result in zip(results.outcomes, results, strict=True):
+            self.assertIs(outcome.result, result)
+            self.assertGreaterEqual(outcome.duration, 0)
+        self.assertGreaterEqual(results.skew, 0)
+
+
+class InlineTests(EveryModeMixin, NoAtomicMixin, TestCase):
+    databases = ("default", "replica")
+    using = "inline"
+
+    def test_in_this_thread_one_after_the_other(self):
+        threads = []
+        self.run_calls(*[lambda: threads.append(threading.current_thread())] * 3)
+        self.assertEqual(threads, [threading.current_thread()] * 3)
+
+
+class ConcurrentMixin(EveryModeMixin):
+    """What calls do that are made at the same time."""
+
+    def test_a_lost_update_is_seen(self):
+        book = Book.objects.create(title="Emma", copies=10)
+        self.run_calls(*[(targets.borrow, [book.pk], {})] * 5)
+        book.refresh_from_db()
+        self.assertGreater(book.copies, 5)
+
+    def test_a_lock_prevents_it(self):
+        if not connection.features.has_select_for_update:
+            return  # SQLite has no row locks to test
+        book = Book.objects.create(title="Emma", copies=10)
+        results = self.run_calls(*[(targets.borrow_locked, [book.pk], {})] * 5)
+        self.assertEqual(sorted(results), [5, 6, 7, 8, 9])
+
+    def test_they_overlap(self):
+        results = self.run_calls(*[(time.sleep, [0.5], {})] * 3)
+        starts = [outcome.started for outcome in results.outcomes]
+        self.assertEqual(results.skew, max(starts) - min(starts))
+        ends = [outcome.started + outcome.duration for outcome in results.outcomes]
+        self.assertLess(max(starts), min(ends))
+
+    def test_connections_are_closed(self):
+        self.run_calls(*[targets.titles] * 3)
+        if connection.vendor == "postgresql":
+            self.assertTrue(poll(lambda: count_sessions() == 0))
+
+    def test_a_timeout(self):
+        started = time.monotonic()
+        hung, added = run_concurrently(
+            [(targets.hang, {}), targets.add], using=self.using, timeout=1
+        )
+        self.assertEqual(added, 0)
+        self.assertIsInstance(hung, CallTimeout)
+        self.assertIn("timeout of 1 s", str(hung))
+        self.assertIn("hang", hung.stack)
+        self.assertLess(time.monotonic() - started, 300)
+
+    def test_a_timeout_in_the_database(self):
+        if connection.vendor != "postgresql":
+            return  # nothing of SQLite waits for longer than its own limit
+        book = Book.objects.create(title="Emma")
+        [hung] = run_concurrently(
+            [(targets.hold_a_lock_and_hang, [book.pk], {})], using=self.using, timeout=1
+        )
+        self.assertIsInstance(hung, CallTimeout)
+        self.assertTrue(poll(lambda: count_sessions() == 0))
+        with transaction.atomic():
+            Book.objects.select_for_update(nowait=True).get(pk=book.pk)
+
+    def test_atomic_blocks_are_refused(self):
+        message = "NoAtomicMixin"
+        with (
+            transaction.atomic(),
+            self.assertRaisesRegex(AtomicBlockError, message),
+        ):
+            self.run_calls(targets.add)
+        transaction.set_autocommit(False)
+        self.addCleanup(transaction.set_autocommit, True)
+        with self.assertRaisesRegex(AtomicBlockError, message):
+            self.run_calls(targets.add)
+
+    def test_a_database_that_cannot_be_reached(self):
+        wrong = {**connection.settings_dict, "NAME": "/no/such/database"}
+        before = dict(connection.settings_dict)
+        connection.settings_dict.update(wrong)
+        try:
+            results = self.run_calls(targets.titles, targets.titles)
+        finally:
+            connection.settings_dict.update(before)
+        for error in results:
+            self.assertIsInstance(error, CallError)
+            self.assertIn("OperationalError", str(error))
+
+
+class ThreadTests(ConcurrentMixin, NoAtomicMixin, TestCase):
+    databases = ("default", "replica")
+    using = "threads"
+
+    def test_no_thread_is_left(self):
+        before = threading.active_count()
+        self.run_calls(*[targets.add] * 3)
+        self.assertEqual(threading.active_count(), before)
+
+    def test_results_that_cannot_be_pickled(self):
+        [lock] = self.run_calls(targets.return_unpicklable)
+        self.assertTrue(hasattr(lock, "acquire"))
+
+
+class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
+    databases = ("default", "replica")
+    using = "spawn"
+
+    def test_each_in_a_process_of_its_own(self):
+        results = self.run_calls(*[targets.pid] * 3)
+        self.assertEqual(len({os.getpid(), *results}), 4)
+        self.assertEqual([outcome.pid for outcome in results.outcomes], results)
+        self.assertEqual([outcome.exitcode for outcome in results.outcomes], [0, 0, 0])
+
+    def test_what_they_print_is_shown_and_kept(self):
+        stdout, stderr = StringIO(), StringIO()
+        with redirect_stdout(stdout), redirect_stderr(stderr):
+            results = self.run_calls((targets.chatter, {"text": "hello"}))
+        self.assertEqual(results, ["hello"])
+        self.assertEqual(
+            sorted(stdout.getvalue().splitlines()), ["hello", "straight to the file"]
+        )
+        self.assertEqual(stderr.getvalue(), "HELLO\n")
+        self.assertEqual(results.outcomes[0].stdout, stdout.getvalue())
+        self.assertEqual(results.outcomes[0].stderr, "HELLO\n")
+
+    def test_children_that_die(self):
+        with redirect_stderr(StringIO()):
+            died, added, killed = self.run_calls(
+                (targets.die, {"status": 5}), targets.add, targets.kill_itself
+            )
+        self.assertEqual(added, 0)
+        self.assertIsInstance(died, ChildCrashed)
+        self.assertEqual(died.exitcode, 5)
+        self.assertIn("last words", died.stderr)
+        self.assertIn("last words", str(died))
+        self.assertIn("status 5", str(died))
+        with self.assertRaises(ChildCrashed):
+            died.reraise()
+        self.assertIsInstance(killed, ChildCrashed)
+        self.assertEqual(killed.exitcode, -9)
+        self.assertIn("SIGKILL", str(killed))
+
+    def test_a_child_that_ignores_sigterm(self):
+        [hung] = run_concurrently([targets.hang_stubbornly], using="spawn", timeout=1)
+        self.assertIsInstance(hung, CallTimeout)
+
+    def test_processes_of_a_call_end_with_it(self):
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "pid")
+            self.run_calls((targets.start_a_process, {"path": str(path)}))
+            if path.exists():
+                pid = int(path.read_text())
+                self.assertTrue(poll(lambda: has_ended(pid)))
+
+    def test_what_cannot_be_pickled_is_named(self):
+        lock = threading.Lock()
+        for name, call in {
+            "argument 2": (targets.echo, [1, lock], {}),
+            "argument 'key'": (targets.echo, {"key": lock}),
+            "target": partial(targets.echo, lock),
+        }.items():
+            with self.assertRaisesRegex(PicklingError, f"{name} of call 2.*lock"):
+                self.run_calls(targets.add, call)
+        with (
+            override_settings(LOCK=lock),
+            self.assertRaisesRegex(PicklingError, "setting LOCK.*lock"),
+        ):
+            self.run_calls(targets.add)
+
+    def test_results_and_exceptions_that_cannot_be_pickled(self):
+        returned, raised = self.run_calls(
+            targets.return_unpicklable, targets.raise_unpicklable
+        )
+        self.assertIsInstance(returned.original, PicklingError)
+        self.assertRegex(str(returned), "call 1.*lock")
+        self.assertIsInstance(raised.original, RemoteError)
+        self.assertIn("Unpicklable: no way to travel", str(raised))
+        self.assertIn("in raise_unpicklable", str(raised))
+
+    def test_other_databases_are_refused_in_threads_of_the_call_too(self):
+        def use_other():
+            errors = []
+
+            def use():
+                try:
+                    targets.titles(using="other")
+                except DatabaseNotAllowed as error:
+                    errors.append(error)
+
+            thread = threading.Thread(target=use)
+            thread.start()
+            thread.join()
+            return len(errors)
+
+        self.assertEqual(self.run_calls(use_other), [1])
+
+    def test_without_the_app(self):
+        apps = [app for app in settings.INSTALLED_APPS if app != "django_txtest"]
+        with (
+            override_settings(INSTALLED_APPS=apps),
+            self.assertRaisesRegex(TxTestError, "INSTALLED_APPS"),
+        ):
+            self.run_calls(targets.add)
+
+    def test_no_file_is_left(self):
+        descriptors = set(os.listdir("/dev/fd"))
+        self.run_calls(targets.add)
+        self.assertEqual(set(os.listdir("/dev/fd")), descriptors)
+
+    def test_they_end_with_the_parent(self):
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "pid")
+
+            def hang_two_levels_down():
+                run_concurrently([(targets.hang, {"path": str(path)})], using="spawn")
+
+            [hung] = run_concurrently([hang_two_levels_down], using="spawn", timeout=15)
+            self.assertIsInstance(hung, CallTimeout, hung)
+            pid = int(path.read_text())
+        self.assertTrue(poll(lambda: has_ended(pid)))
+
+
+class HelperTests(NoAtomicMixin, TestCase):
+    @override_settings(TXTEST_CALL_USING="threads")
+    def test_call_concurrently(self):
+        results = call_concurrently(3, targets.add, 1, n=1, target=1, timeout=1)
+        self.assertEqual(results, [4, 4, 4])
+        self.assertEqual(call_concurrently(1, f"{MODULE}:add"), [0])
+
+    @override_settings(TXTEST_CALL_USING="threads")
+    def test_make_concurrent_calls(self):
+        results = make_concurrent_calls(
+            (targets.add, {"a": 1}), f"{MODULE}:add", (targets.add, [1], {"a": 1})
+        )
+        self.assertEqual(results, [1, 0, 2])
+
+    def test_processes_are_the_default(self):
+        [pid] = call_concurrently(1, targets.pid)
+        self.assertNotEqual(pid, os.getpid())
+
+    def test_bad_arguments(self):
+        with self.assertRaisesRegex(InvalidCall, "0 times"):
+            call_concurrently(0, targets.add)
+        with self.assertRaisesRegex(InvalidCall, "telepathy"):
+            run_concurrently([targets.add], using="telepathy")
+        with self.assertRaisesRegex(InvalidCall, "timeout"):
+            run_concurrently([targets.add], timeout=0)
+
+    @override_settings(TXTEST_CALL_TIMEOUT=1, TXTEST_CALL_USING="threads")
+    def test_the_timeout_of_the_settings(self):
+        [hung] = call_concurrently(1, targets.hang)
+        self.assertEqual(hung.timeout, 1.0)
+
+
+class AtomicTestCaseTests(TestCase):
+    def test_refused_at_once(self):
+        for using in ("spawn", "threads", "inline"):
+            with self.assertRaisesRegex(AtomicBlockError, "NoAtomicMixin"):
+                run_concurrently([targets.add], using=using)
+
+
+class TransactionTestCaseTests(TransactionTestCase):
+    def test_works(self):
+        Book.objects.create(title="Emma")
+        results = call_concurrently(2, targets.titles)
+        self.assertEqual(results, [["Emma"], ["Emma"]])
+
+
+def has_ended(pid: int) -> bool:
+    """Tell whether the process is gone, or dead and waits for its parent."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"

@@ -1,0 +1,54 @@
+"""What several tests need."""
+
+from __future__ import annotations
+
+import time
+import unittest
+from collections.abc import Callable
+
+from django.db import connections
+
+
+def run_tests(*classes: type[unittest.TestCase]) -> unittest.TestResult:
+    """Run the tests of the classes, in this order, as a runner would."""
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    result = unittest.TestResult()
+    unittest.TestSuite(load(cls) for cls in classes).run(result)
+    return result
+
+
+def poll(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
+    """Wait until the condition holds; return whether it does in the end."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def count_sessions(alias: str = "default") -> int:
+    """Return how many sessions of PostgreSQL the database has, but for this one."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return cursor.fetchone()[0]
+
+
+class InnerTestsMixin:
+    """For a test that runs other tests."""
+
+    #: For the runner, which makes the databases that the tests list.
+    databases = ("default",)
+
+    def problems(self, *classes: type[unittest.TestCase]) -> list[str]:
+        """Run the tests of the classes; return the tracebacks of what went wrong."""
+        result = run_tests(*classes)
+        self.assertGreater(result.testsRun + len(result.errors), 0)
+        return [text for _, text in [*result.errors, *result.failures]]
+
+    def assertPasses(self, *classes: type[unittest.TestCase]) -> None:
+        problems = self.problems(*classes)
+        self.assertEqual(problems, [], "\n".join(problems))
