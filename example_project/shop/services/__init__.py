@@ -1,0 +1,1 @@
+"""What the shop does: each service in `racy` and, under the same name, in `fixed`."""
