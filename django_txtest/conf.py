@@ -23,7 +23,8 @@ class _Seconds:
 
     def __get__(self, instance: object, owner: type | None = None) -> float:
         value = getattr(django_settings, self.name, self.default)
-        if isinstance(value, (int, float)) and value > 0:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and value > 0:
             return float(value)
         raise ImproperlyConfigured(
             f"{self.name} must be a positive number of seconds, not {value!r}."

@@ -9,6 +9,7 @@ import inspect
 import signal
 import textwrap
 import traceback
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 
@@ -66,8 +67,11 @@ class CallError(TxTestError):
     """A concurrent call raised an exception.
 
     `call` says which call it was. `original` is the exception, with the traceback
-    that it had in the thread or the process which made the call.
+    that it had in the thread or the process which made the call. `others` are the
+    errors of the same batch, where `Results.raise_errors` raised this one for all.
     """
+
+    others: Sequence[CallError] = ()
 
     def __init__(self, call: str, original: BaseException) -> None:
         self.call = call
@@ -77,6 +81,10 @@ class CallError(TxTestError):
     def reraise(self) -> NoReturn:
         """Raise the original exception, as if the call had been made here."""
         raise self.original
+
+    def __str__(self) -> str:
+        also = [f"\n  also: {other}" for other in self.others]
+        return super().__str__() + "".join(also)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.call, self.original)

@@ -67,10 +67,7 @@ class Results(list[Any]):
         """
         if not self.errors:
             return
-        first, *others = self.errors
-        if others:
-            also = "".join(f"\n  also: {other}" for other in others)
-            first.args = (f"{first}{also}",)
+        first, *first.others = self.errors
         raise first from (None if first.original is first else first.original)
 
     @property

@@ -64,15 +64,12 @@ def take_over(surroundings: Surroundings, stack: ExitStack) -> None:
     refuse_other_databases(surroundings.databases)
     if surroundings.in_test_environment:
         setup_test_environment()
-    values = {
-        name: pickle.loads(value) for name, value in surroundings.settings.items()
-    }
-    # Only what differs: what the test environment sets, it has set here too.
-    overrides = {
-        name: value
-        for name, value in values.items()
-        if getattr(settings, name, ...) != value
-    }
+    overrides = {}
+    for name, packed in surroundings.settings.items():
+        value = pickle.loads(packed)
+        # What the test environment sets, it has set here too.
+        if getattr(settings, name, ...) != value:
+            overrides[name] = value
     stack.enter_context(override_settings(**overrides))
     for name in surroundings.deleted_settings:
         delattr(settings, name)

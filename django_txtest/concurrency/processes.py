@@ -188,9 +188,10 @@ class CallProcess:
 
     def close(self) -> None:
         """End the process, if it is not yet, and give everything back."""
-        if self.process.poll() is None:
+        if self.process.poll() is None:  # after an error here, or Ctrl-C
             self.signal(signal.SIGKILL)
             self.process.wait()
+            self.end_sessions()
         self.channel.close()
         self._stdout.close()
         self._stderr.close()

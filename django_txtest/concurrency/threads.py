@@ -37,12 +37,18 @@ def run_in_threads(
         go.set()
         deadline = time.monotonic() + timeout
         for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        stacks = {thread: thread.stack() for thread in threads if thread.is_alive()}
+            thread.finished.wait(max(0.0, deadline - time.monotonic()))
+        stacks = {thread: thread.stack() for thread in threads if thread.is_late}
+    except BaseException:  # Ctrl-C: no call is to begin any more
+        for thread in threads:
+            thread.is_cancelled = True
+        raise
     finally:
-        # Also after Ctrl-C: nothing may go on waiting, or working.
         go.set()
-        _end([thread for thread in threads if thread.is_alive()])
+        _end([thread for thread in threads if thread.is_late])
+        for thread in threads:
+            if thread.finished.is_set():
+                thread.join()
     return [
         Outcome(
             error=CallTimeout(thread.call.label, timeout, stacks[thread]),
@@ -62,8 +68,12 @@ class CallThread(threading.Thread):
         super().__init__(name=f"txtest {call.label}", daemon=True)
         self.call = call
         self.ready = threading.Event()
+        # Not join() and is_alive(): up to Python 3.12, an interrupted join() takes a
+        # thread that goes on for one that has ended.
+        self.finished = threading.Event()
         self.started: float | None = None
         self.outcome = Outcome()
+        self.is_cancelled = False
         #: The server's number for the session on each alias, where it has one.
         self.sessions: dict[str, int] = {}
         self._aliases = aliases
@@ -77,6 +87,12 @@ class CallThread(threading.Thread):
         finally:
             self.ready.set()
             connections.close_all()
+            self.finished.set()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the thread was started and has not finished."""
+        return self.ident is not None and not self.finished.is_set()
 
     def _make_call(self) -> None:
         try:
@@ -86,6 +102,8 @@ class CallThread(threading.Thread):
             return
         self.ready.set()
         self._go.wait()
+        if self.is_cancelled:
+            return
         self.started = time.monotonic()
         self.outcome = self.call.make()
 
@@ -102,8 +120,8 @@ def _end(threads: Sequence[CallThread]) -> None:
         deadline = time.monotonic() + GRACE
         for thread in threads:
             for alias, pid in thread.sessions.items():
-                if thread.is_alive():
+                if thread.is_late:
                     with get_database(connections[alias]).second_connection() as other:
                         getattr(other, action)(pid)
         for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.finished.wait(max(0.0, deadline - time.monotonic()))

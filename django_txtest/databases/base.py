@@ -67,6 +67,12 @@ class Database:
     def terminate(self, pid: int) -> None:
         """End session `pid`, which rolls back what it has open."""
 
+    def end_session_of(self, connection: BaseDatabaseWrapper) -> None:
+        """End what a connection of another thread is doing, and its session.
+
+        To close a connection that is executing something would wait for that.
+        """
+
     def lock_holders(self) -> list[SessionInfo]:
         """Return the other sessions that hold locks on tables of this database."""
         return []

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import DatabaseError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_txtest.databases.base import Database, SessionInfo, Table
 
@@ -63,6 +64,10 @@ class PostgreSQL(Database):
     def terminate(self, pid: int) -> None:
         """End session `pid`, waiting up to a second until it is gone."""
         self._execute("SELECT pg_terminate_backend(%s, 1000)", [pid])
+
+    def end_session_of(self, connection: BaseDatabaseWrapper) -> None:
+        """End the backend of a connection of another thread."""
+        self.terminate(int(connection.connection.info.backend_pid))
 
     def lock_holders(self) -> list[SessionInfo]:
         """Return the other sessions that hold locks on tables of this database."""

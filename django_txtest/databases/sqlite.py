@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from django.db import DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_txtest.databases.base import Database, Table
 
@@ -34,6 +35,10 @@ class SQLite(Database):
             f"threads and processes cannot share. Put it in a file: set "
             f"DATABASES[{alias!r}]['TEST']['NAME'] to a path."
         )
+
+    def end_session_of(self, connection: BaseDatabaseWrapper) -> None:
+        """Interrupt what a connection of another thread is executing."""
+        connection.connection.interrupt()
 
     def is_lock_timeout(self, error: DatabaseError) -> bool:
         """Tell whether `error` says that a lock could not be had in time."""

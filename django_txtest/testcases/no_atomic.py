@@ -70,11 +70,11 @@ class NoAtomicMixin(_Base):
         super().setUpClass()
         leftovers = Leftovers()
         leftovers.watch()
+        # Cleanups run also if what follows, or a subclass's setUpClass, raises.
+        cls.addClassCleanup(cls._close_connections)
         cls.addClassCleanup(leftovers.close_all)
         cls._layers = Layers(cls._own_databases(), leftovers)
         cls._layers.begin_class()
-        cls.addClassCleanup(cls._close_connections)
-        # Cleanups run also if what follows, or a subclass's setUpClass, raises.
         cls.addClassCleanup(cls._layers.end_class)
         cls._load_class_data()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from contextlib import redirect_stderr, redirect_stdout
@@ -44,7 +45,9 @@ class EveryModeMixin:
     using: str
 
     def run_calls(self, *calls, **options) -> Results:
-        return run_concurrently(calls, using=self.using, timeout=60, **options)
+        # What the calls print is theirs to test: it would clutter the report.
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            return run_concurrently(calls, using=self.using, **options)
 
     def test_results_are_in_the_order_of_the_calls(self):
         calls = [(targets.add, (i,), {"to": 10}) for i in range(3)]
@@ -225,27 +228,38 @@ class ConcurrentMixin(EveryModeMixin):
             self.assertTrue(poll(lambda: count_sessions() == 0))
 
     def test_a_timeout(self):
-        started = time.monotonic()
-        hung, added = run_concurrently(
-            [(targets.hang, {}), targets.add], using=self.using, timeout=1
-        )
+        hung, added = self.run_calls((targets.hang, {}), targets.add, timeout=1)
         self.assertEqual(added, 0)
         self.assertIsInstance(hung, CallTimeout)
         self.assertIn("timeout of 1 s", str(hung))
         self.assertIn("hang", hung.stack)
-        self.assertLess(time.monotonic() - started, 300)
 
     def test_a_timeout_in_the_database(self):
         if connection.vendor != "postgresql":
             return  # nothing of SQLite waits for longer than its own limit
         book = Book.objects.create(title="Emma")
-        [hung] = run_concurrently(
-            [(targets.hold_a_lock_and_hang, [book.pk], {})], using=self.using, timeout=1
-        )
+        call = (targets.hold_a_lock_and_hang, [book.pk], {})
+        [hung] = self.run_calls(call, timeout=1)
         self.assertIsInstance(hung, CallTimeout)
         self.assertTrue(poll(lambda: count_sessions() == 0))
         with transaction.atomic():
             Book.objects.select_for_update(nowait=True).get(pk=book.pk)
+
+    def test_ctrl_c(self):
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+        threads = threading.active_count()
+        timer = threading.Timer(2, os.kill, [os.getpid(), signal.SIGINT])
+        timer.start()
+        hang = targets.hang
+        if connection.vendor == "postgresql":
+            hang = targets.hang_in_the_database
+        with self.assertRaises(KeyboardInterrupt):
+            self.run_calls(hang, hang)
+        timer.join()
+        if connection.vendor == "postgresql":
+            self.assertEqual(threading.active_count(), threads)
+            self.assertTrue(poll(lambda: count_sessions() == 0))
 
     def test_atomic_blocks_are_refused(self):
         message = "NoAtomicMixin"
@@ -299,7 +313,7 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
     def test_what_they_print_is_shown_and_kept(self):
         stdout, stderr = StringIO(), StringIO()
         with redirect_stdout(stdout), redirect_stderr(stderr):
-            results = self.run_calls((targets.chatter, {"text": "hello"}))
+            results = run_concurrently([(targets.chatter, {"text": "hello"})])
         self.assertEqual(results, ["hello"])
         self.assertEqual(
             sorted(stdout.getvalue().splitlines()), ["hello", "straight to the file"]
@@ -309,10 +323,9 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
         self.assertEqual(results.outcomes[0].stderr, "HELLO\n")
 
     def test_children_that_die(self):
-        with redirect_stderr(StringIO()):
-            died, added, killed = self.run_calls(
-                (targets.die, {"status": 5}), targets.add, targets.kill_itself
-            )
+        died, added, killed = self.run_calls(
+            (targets.die, {"status": 5}), targets.add, targets.kill_itself
+        )
         self.assertEqual(added, 0)
         self.assertIsInstance(died, ChildCrashed)
         self.assertEqual(died.exitcode, 5)
@@ -326,7 +339,7 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
         self.assertIn("SIGKILL", str(killed))
 
     def test_a_child_that_ignores_sigterm(self):
-        [hung] = run_concurrently([targets.hang_stubbornly], using="spawn", timeout=1)
+        [hung] = self.run_calls(targets.hang_stubbornly, timeout=1)
         self.assertIsInstance(hung, CallTimeout)
 
     def test_processes_of_a_call_end_with_it(self):
@@ -399,7 +412,7 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
             def hang_two_levels_down():
                 run_concurrently([(targets.hang, {"path": str(path)})], using="spawn")
 
-            [hung] = run_concurrently([hang_two_levels_down], using="spawn", timeout=15)
+            [hung] = self.run_calls(hang_two_levels_down, timeout=15)
             self.assertIsInstance(hung, CallTimeout, hung)
             pid = int(path.read_text())
         self.assertTrue(poll(lambda: has_ended(pid)))

@@ -1,0 +1,13 @@
+"""The settings of the tests, with test databases of other names."""
+
+from __future__ import annotations
+
+import os
+
+from tests.settings import *  # noqa: F403
+from tests.settings import DATABASES
+
+for alias, database in DATABASES.items():
+    test = database["TEST"] = dict(database.get("TEST", {}))
+    if "MIRROR" not in test:
+        test["NAME"] = f"{os.environ['TXTEST_SUITE_PREFIX']}_{alias}"

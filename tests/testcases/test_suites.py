@@ -1,0 +1,78 @@
+"""Runs whole suites, in processes of their own, the ways that runners run them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from django.db import connections
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMITTING_AND_PLAIN = (
+    "FirstPlainTests",
+    "FirstCommittingTests",
+    "SecondCommittingTests",
+    "SecondPlainTests",
+)
+
+
+class SuiteTests(unittest.TestCase):
+    databases = ("default",)
+
+    def setUp(self):
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        prefix = f"test_suite_{os.getpid()}"
+        if connections["default"].vendor == "sqlite":
+            prefix = f"{folder.name}/{prefix}"
+        self.environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.suites.settings",
+            "PYTHONPATH": str(ROOT),
+            "TXTEST_SUITE_PREFIX": prefix,
+        }
+
+    def run_suite(self, *options, module="mixed", classes=None, count):
+        labels = [f"tests.suites.{module}.{name}" for name in classes or ()]
+        completed = subprocess.run(
+            [sys.executable, "-m", "django", "test", "--noinput", *options]
+            + (labels or [f"tests.suites.{module}"]),
+            env=self.environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        output = completed.stdout + completed.stderr
+        self.assertEqual(completed.returncode, 0, output)
+        [ran] = re.findall(r"^Ran (\d+) tests? in", output, re.MULTILINE)
+        self.assertEqual(int(ran), count, output)
+
+    def test_in_order_and_in_reverse(self):
+        self.run_suite(count=10)
+        self.run_suite("--reverse", count=10)
+
+    def test_shuffled(self):
+        for seed in range(3):
+            self.run_suite("--shuffle", str(seed), count=10)
+
+    def test_in_parallel(self):
+        self.run_suite("--parallel", "2", count=10)
+
+    def test_sqlite_in_memory(self):
+        self.environment["DJANGO_SETTINGS_MODULE"] = "tests.suites.memory_settings"
+        self.run_suite(module="memory", count=5)
+        self.run_suite("--reverse", module="memory", count=5)
+
+    def test_keepdb_twice(self):
+        for _ in range(2):
+            self.run_suite("--keepdb", classes=COMMITTING_AND_PLAIN, count=9)
+        # The databases are usable by a run without it, which drops them.
+        self.run_suite("--reverse", classes=COMMITTING_AND_PLAIN, count=9)
