@@ -1,6 +1,7 @@
 """The same two pages twice: on the racy services, and on the fixed ones."""
 
 from django.urls import include, path
+
 from shop import urls
 from shop.services import fixed, racy
 
