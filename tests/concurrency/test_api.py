@@ -248,7 +248,6 @@ class ConcurrentMixin(EveryModeMixin):
     def test_ctrl_c(self):
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.addCleanup(signal.signal, signal.SIGINT, before)
-        threads = threading.active_count()
         timer = threading.Timer(2, os.kill, [os.getpid(), signal.SIGINT])
         timer.start()
         hang = targets.hang
@@ -258,7 +257,7 @@ class ConcurrentMixin(EveryModeMixin):
             self.run_calls(hang, hang)
         timer.join()
         if connection.vendor == "postgresql":
-            self.assertEqual(threading.active_count(), threads)
+            self.assertEqual(call_threads("hang_in_the_database"), [])
             self.assertTrue(poll(lambda: count_sessions() == 0))
 
     def test_atomic_blocks_are_refused(self):
@@ -291,9 +290,8 @@ class ThreadTests(ConcurrentMixin, NoAtomicMixin, TestCase):
     using = "threads"
 
     def test_no_thread_is_left(self):
-        before = threading.active_count()
         self.run_calls(*[targets.add] * 3)
-        self.assertEqual(threading.active_count(), before)
+        self.assertEqual(call_threads("add"), [])
 
     def test_results_that_cannot_be_pickled(self):
         [lock] = self.run_calls(targets.return_unpicklable)
@@ -462,6 +460,13 @@ class TransactionTestCaseTests(TransactionTestCase):
         Book.objects.create(title="Emma")
         results = call_concurrently(2, targets.titles)
         self.assertEqual(results, [["Emma"], ["Emma"]])
+
+
+def call_threads(name: str) -> list[threading.Thread]:
+    """Return the threads that make a call of the target with this name."""
+    return [
+        thread for thread in threading.enumerate() if thread.name.endswith(f":{name})")
+    ]
 
 
 def has_ended(pid: int) -> bool:
