@@ -108,8 +108,8 @@ class NoAtomicMixin(_Base):
 
     @classmethod
     def _close_connections(cls) -> None:
-        for alias in cls._own_databases():
-            connections[alias].close()
+        for connection in connections.all(initialized_only=True):
+            connection.close()
 
     @classmethod
     def _fixture_setup(cls) -> None:

@@ -458,6 +458,8 @@ class LeftoverTests(InnerTestsMixin, unittest.TestCase):
 
     def committing(self, leave):
         class Leaving(NoAtomicMixin, TestCase):
+            databases = ("default", "replica")
+
             def test_a(self):
                 Book.objects.create(title="committed")
                 leave()
@@ -545,6 +547,7 @@ class LeftoverTests(InnerTestsMixin, unittest.TestCase):
 
         def run():
             Book.objects.exists()
+            Book.objects.using("replica").exists()
             started.set()
             end.wait(60)
 
