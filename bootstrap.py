@@ -2,7 +2,7 @@
 
 Needs the standard library only.  ``ensure_environment()`` returns at once where all is
 installed; elsewhere it makes ``.venv`` in the checkout and starts the same command in
-it.  The syntax is old on purpose, for a clear message from an old Python.
+it. The syntax is old on purpose, for a clear message from an old Python.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ NO_VENV = """\
 def ensure_environment(extras=("postgres", "test")):
     """Return if this interpreter has all that is needed; else go on in one that has.
 
-    ``extras`` are the extras of setup.cfg without which the command cannot run.  Exits
+    ``extras`` are the extras of setup.cfg without which the command cannot run. Exits
     with code 2, and a message that names the remedy, when there is no way.
     """
     if sys.version_info < OLDEST:

@@ -1,7 +1,7 @@
 """The whole matrix, and every check: ``nox`` runs all, ``nox -l`` lists them.
 
 Django prefers psycopg 3 wherever it is installed, so each driver has an environment of
-its own.  Interpreters that this machine lacks are reported as skipped.
+its own. Interpreters that this machine lacks are reported as skipped.
 """
 
 from __future__ import annotations

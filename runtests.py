@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Run the tests: on PostgreSQL, or with --sqlite on SQLite files.
 
-Takes the labels and options of Django's "test" command.  A first run makes .venv in the
-checkout where anything is missing.  Exit codes: 1 for failures, 2 where the tests could
+Takes the labels and options of Django's "test" command. A first run makes .venv in the
+checkout where anything is missing. Exit codes: 1 for failures, 2 where the tests could
 not run at all, 130 after Ctrl-C.
 """
 

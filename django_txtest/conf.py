@@ -5,6 +5,7 @@ So `override_settings` works on them like on any other setting.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,9 @@ class Settings:
     #: How long a concurrent call may take, in seconds, where no `timeout` is given.
     call_timeout = _Seconds("TXTEST_CALL_TIMEOUT", 30.0)
     #: How concurrent calls are made where no `using` is given.
-    call_using = _Choice("TXTEST_CALL_USING", "spawn", MODES)
+    call_using = _Choice(
+        "TXTEST_CALL_USING", "spawn" if os.name == "posix" else "threads", MODES
+    )
     #: How long a reset waits for a lock that somebody else holds, in seconds.
     lock_timeout = _Seconds("TXTEST_LOCK_TIMEOUT", 10.0)
 

@@ -10,6 +10,7 @@ import signal
 import textwrap
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 
@@ -46,6 +47,10 @@ class InvalidCall(TxTestError, ValueError):
 
 class PicklingError(TxTestError):
     """Something that has to travel between processes cannot be pickled."""
+
+
+class SchemaChanged(TxTestError):
+    """A test dropped or altered a table, which cannot be undone."""
 
 
 class LeftoverSession(TxTestError):
@@ -112,20 +117,27 @@ class ChildCrashed(CallError):
 class CallTimeout(CallError):
     """A concurrent call had no result within its time, and was ended.
 
-    `timeout` is in seconds; `stack` is where the call was when it was ended, as far
-    as it can be known. `original` is this error itself.
+    `timeout` is in seconds. `stack` is where the call was when it was ended, as far
+    as it can be known, the most recent call last. `started` is False if it was not
+    the call that took too long, but its thread or process in getting ready for it.
+    `original` is this error itself.
     """
 
-    def __init__(self, call: str, timeout: float, stack: str = "") -> None:
+    def __init__(
+        self, call: str, timeout: float, stack: str = "", *, started: bool = True
+    ) -> None:
         self.call = call
         self.original = self
         self.timeout = timeout
         self.stack = stack
-        message = f"{call} took longer than the timeout of {timeout:g} s and was ended"
+        self.started = started
+        took = "took longer than the timeout of" if started else "did not start within"
+        message = f"{call} {took} {timeout:g} s and was ended"
         TxTestError.__init__(self, message + _tail(stack))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.call, self.timeout, self.stack)
+        make = partial(type(self), started=self.started)
+        return make, (self.call, self.timeout, self.stack)
 
 
 def _summary(error: BaseException) -> str:

@@ -7,7 +7,7 @@ import warnings
 
 from django_txtest import embedded
 
-# Set here, since each process that a test starts imports this too.  Only what our own
+# Set here, since each process that a test starts imports this too. Only what our own
 # code is warned of is an error: other packages' deprecations are theirs.
 warnings.filterwarnings("error", module=r"(django_txtest|tests|runtests)(\.|$)")
 

@@ -41,7 +41,7 @@ def run_concurrently(
     :param timeout: how long, in seconds from the common start, a call may take before
         it is ended. The default is the setting ``TXTEST_CALL_TIMEOUT``, else 30.
         Inline calls cannot be ended.
-    :raises AtomicBlockError: inside an atomic block.
+    :raises AtomicBlockError: inside an atomic block, whatever `using` is.
     :raises DatabaseNotSupported: if a database cannot be shared between calls.
     :raises InvalidCall: if something in `calls` is not a call.
     :raises PicklingError: if a call cannot be sent to a process.
@@ -81,7 +81,7 @@ def _usable_aliases(*, shared: bool) -> list[str]:
             connection.in_atomic_block or not connection.autocommit
         )
         if left_autocommit:
-            raise AtomicBlockError(f"On database {alias!r}: {AtomicBlockError.__doc__}")
+            raise AtomicBlockError(f"On database {alias!r}: {AtomicBlockError()}")
         obstacle = get_database(connection).concurrency_obstacle()
         if shared and obstacle:
             raise DatabaseNotSupported(f"Calls cannot be made concurrently: {obstacle}")

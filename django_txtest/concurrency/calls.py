@@ -6,10 +6,12 @@ import inspect
 import pkgutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import tzinfo
 from typing import Any, TypeAlias
 
 from asgiref.sync import async_to_sync
+from django.utils import timezone, translation
 
 from django_txtest.exceptions import CallError, InvalidCall
 from django_txtest.outcomes import Outcome
@@ -29,6 +31,9 @@ class Call:
     target: Target
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    #: Those of the caller, which hold in the call too.
+    language: str | None = field(default_factory=translation.get_language)
+    time_zone: tzinfo = field(default_factory=timezone.get_current_timezone)
 
     def make(self) -> Outcome:
         """Make the call here and now; what it raises is in the outcome."""
@@ -38,7 +43,8 @@ class Call:
             function = resolve(self.target)
             if inspect.iscoroutinefunction(function):
                 function = async_to_sync(function)
-            value = function(*self.args, **self.kwargs)
+            with translation.override(self.language), timezone.override(self.time_zone):
+                value = function(*self.args, **self.kwargs)
         except KeyboardInterrupt:
             raise
         except BaseException as original:  # noqa: BLE001 - SystemExit is a result too
@@ -72,6 +78,8 @@ def parse_calls(specs: Iterable[CallSpec]) -> list[Call]:
 
     :raises InvalidCall: for anything that is not one of the three forms of a call.
     """
+    if not isinstance(specs, Iterable):
+        raise InvalidCall(f"{specs!r} is not a list of calls. Write [{specs!r}].")
     calls = [_parse(number, spec) for number, spec in enumerate(specs, start=1)]
     if not calls:
         raise InvalidCall("There are no calls to make.")

@@ -92,7 +92,7 @@ class CallProcess:
         self.is_done = False
         self._sessions: dict[str, int] = {}
         self._packed_outcome: bytes | None = None
-        self._timeout: float | None = None
+        self._timeout = 0.0
         self.channel, channel = multiprocessing.Pipe()
         self._stdout = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
@@ -159,17 +159,20 @@ class CallProcess:
     def outcome(self) -> Outcome:
         """Return what became of the call; show what the process printed."""
         stdout, stderr = _text(self._stdout), _text(self._stderr)
+        stack = ""
+        if not self.is_done:
+            stderr, stack = _split_stack(stderr)
         sys.stdout.write(stdout)
         sys.stderr.write(stderr)
         return replace(
-            self._unpack_outcome(stderr),
+            self._unpack_outcome(stderr, stack),
             stdout=stdout,
             stderr=stderr,
             pid=self.process.pid,
             exitcode=self.process.returncode,
         )
 
-    def _unpack_outcome(self, stderr: str) -> Outcome:
+    def _unpack_outcome(self, stderr: str, stack: str) -> Outcome:
         label = self.call.label
         if self._packed_outcome is not None:
             try:
@@ -183,8 +186,12 @@ class CallProcess:
             return outcome
         if self.is_done:  # it ended, rather than being ended
             return Outcome(error=ChildCrashed(label, self.process.returncode, stderr))
-        timeout = START_TIMEOUT if self._timeout is None else self._timeout
-        return Outcome(error=CallTimeout(label, timeout, stderr), duration=timeout)
+        if not self.is_ready:
+            return Outcome(
+                error=CallTimeout(label, START_TIMEOUT, stderr, started=False)
+            )
+        error = CallTimeout(label, self._timeout, stack)
+        return Outcome(error=error, duration=self._timeout)
 
     def close(self) -> None:
         """End the process, if it is not yet, and give everything back."""
@@ -246,6 +253,20 @@ def _environment() -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": settings_module() or "",
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
     }
+
+
+def _split_stack(stderr: str) -> tuple[str, str]:
+    """Take what faulthandler wrote out of a child's standard error.
+
+    It wrote the stacks of all threads, that of the main one last, and in each the most
+    recent call first.
+    """
+    before, mark, dump = stderr.rpartition("Timeout (")
+    if not mark:
+        return stderr, ""
+    main_thread = dump.rstrip().rpartition("\n\n")[2]
+    calls = [line for line in main_thread.splitlines() if line.startswith("  File")]
+    return before, "\n".join(reversed(calls))
 
 
 def _text(file: IO[Any]) -> str:

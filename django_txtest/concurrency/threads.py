@@ -33,7 +33,8 @@ def run_in_threads(
             thread.start()
         ready_by = time.monotonic() + START_TIMEOUT
         for thread in threads:
-            thread.ready.wait(max(0.0, ready_by - time.monotonic()))
+            if not thread.ready.wait(max(0.0, ready_by - time.monotonic())):
+                thread.is_cancelled = True
         go.set()
         deadline = time.monotonic() + timeout
         for thread in threads:
@@ -49,20 +50,11 @@ def run_in_threads(
         for thread in threads:
             if thread.finished.is_set():
                 thread.join()
-    return [
-        Outcome(
-            error=CallTimeout(thread.call.label, timeout, stacks[thread]),
-            started=thread.started,
-            duration=timeout,
-        )
-        if thread in stacks
-        else thread.outcome
-        for thread in threads
-    ]
+    return [thread.result(timeout, stacks.get(thread)) for thread in threads]
 
 
 class CallThread(threading.Thread):
-    """Makes one call, with the context (time zone, language, ...) of its creator."""
+    """Makes one call, in a copy of the context of its creator."""
 
     def __init__(self, call: Call, aliases: Sequence[str], go: threading.Event) -> None:
         super().__init__(name=f"txtest {call.label}", daemon=True)
@@ -106,6 +98,16 @@ class CallThread(threading.Thread):
             return
         self.started = time.monotonic()
         self.outcome = self.call.make()
+
+    def result(self, timeout: float, stack: str | None) -> Outcome:
+        """Return what became of the call; `stack` is where it was if it was late."""
+        if self.is_cancelled:
+            error = CallTimeout(self.call.label, START_TIMEOUT, started=False)
+            return Outcome(error=error)
+        if stack is None:
+            return self.outcome
+        error = CallTimeout(self.call.label, timeout, stack)
+        return Outcome(error=error, started=self.started, duration=timeout)
 
     def stack(self) -> str:
         """Return where the thread is now."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copyreg
+import io
 import pickle
+import pkgutil
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,7 @@ from typing import Any
 import cloudpickle
 from django.conf import UserSettingsHolder, global_settings, settings
 from django.core import mail
-from django.db import connections
+from django.db import connection, connections
 from tblib import pickling_support
 
 from django_txtest.concurrency.calls import Call
@@ -62,7 +64,7 @@ def pack_call(surroundings: Surroundings, call: Call) -> bytes:
         *((f"argument {name!r}", value) for name, value in call.kwargs.items()),
     ]
     try:
-        packed_call = cloudpickle.dumps(call)
+        packed_call = _pickle(call)
     except Exception:
         for name, value in parts:
             _dumps(value, f"The {name} of {call.label}")
@@ -120,9 +122,32 @@ def _portable(outcome: Outcome, label: str, failure: Exception) -> Outcome:
     return replace(outcome, value=None, error=CallError(label, original))
 
 
+class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+    """Sends Django's own globals, which a lambda may use, by their names."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        for name, value in _GLOBALS.items():
+            if obj is value:
+                return pkgutil.resolve_name, (name,)
+        return super().reducer_override(obj)
+
+
+_GLOBALS = {
+    "django.conf:settings": settings,
+    "django.db:connection": connection,
+    "django.db:connections": connections,
+}
+
+
+def _pickle(value: Any) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file).dump(value)
+    return file.getvalue()
+
+
 def _dumps(value: Any, what: str) -> bytes:
     try:
-        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+        return _pickle(value)
     except Exception as error:
         raise PicklingError(
             f"{what} cannot be pickled, so it cannot be sent to a process: "

@@ -7,7 +7,7 @@ In a settings module::
     DATABASES = {"default": embedded.postgresql()}
 
 The server starts in about a second, is shared with all child processes, and is gone,
-with its folder, when the process that started it ends in whatever way.  From a shell:
+with its folder, when the process that started it ends in whatever way. From a shell:
 ``python -m django_txtest.embedded``.
 """
 

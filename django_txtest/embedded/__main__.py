@@ -1,6 +1,6 @@
 """Run a throw-away PostgreSQL until Ctrl-C or the end of the input.
 
-It prints the URL to connect to.  Data and server are gone afterwards.
+It prints the URL to connect to. Data and server are gone afterwards.
 """
 
 from __future__ import annotations

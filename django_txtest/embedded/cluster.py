@@ -30,6 +30,8 @@ CONFIGURATION = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
+    # In the data folder, not in /dev/shm, where a killed server would leave it.
+    "dynamic_shared_memory_type": "windows" if sys.platform == "win32" else "mmap",
     "max_connections": "200",
     "max_wal_size": "256MB",
     "timezone": "UTC",

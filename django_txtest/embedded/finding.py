@@ -28,7 +28,7 @@ def postgresql(**overrides: Any) -> dict[str, Any]:
     """Return a DATABASES entry for the throw-away server of this process.
 
     The first call starts the server; later ones, and those of child processes, return
-    the same.  ``overrides`` replace keys of the entry (``NAME="other"``).  Raises
+    the same.  ``overrides`` replace keys of the entry (``NAME="other"``). Raises
     PostgresUnavailable when no server can be started.
     """
     with _one_at_a_time:
@@ -40,7 +40,7 @@ def find_database(**overrides: Any) -> dict[str, Any]:
     """Return a DATABASES entry for the server that the environment names, or our own.
 
     TXTEST_DATABASE_URL comes first, then a DATABASE_URL of PostgreSQL, and then the
-    throw-away server of ``postgresql()``.  A URL that is wrong is an error.
+    throw-away server of ``postgresql()``. A URL that is wrong is an error.
     """
     for variable in ("TXTEST_DATABASE_URL", "DATABASE_URL"):
         url = os.environ.get(variable, "")

@@ -18,7 +18,7 @@ from django.db import DatabaseError, connections
 
 from django_txtest.conf import settings
 from django_txtest.databases import Database, Table, get_database
-from django_txtest.exceptions import LeftoverSession, TxTestError
+from django_txtest.exceptions import LeftoverSession, SchemaChanged
 from django_txtest.reset.leftovers import Leftovers
 
 Contents: TypeAlias = list[tuple[Table, list[Any]]]
@@ -112,10 +112,11 @@ def _write(database: Database, contents: Contents) -> None:
     current = {table.name: table for table in database.tables()}
     for name, (table, _) in saved.items():
         if current.get(name) != table:
-            raise TxTestError(
+            raise SchemaChanged(
                 f"A test dropped or altered the table {name} of the database "
                 f"{database.connection.alias!r}, which cannot be undone. Let the test "
-                f"undo it, then run again with a new test database."
+                f"undo it itself, before it ends. This test database is spoiled: run "
+                f"again without --keepdb."
             )
     created: Contents = [
         (table, []) for name, table in current.items() if name not in saved

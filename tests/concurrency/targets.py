@@ -12,6 +12,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core import mail
 from django.db import connection, connections, transaction
+from django.utils import timezone, translation
 
 from tests.library.models import Book
 
@@ -79,6 +80,10 @@ def database_names() -> dict[str, str]:
 def send_mail() -> int:
     mail.send_mail("subject", "body", "from@example.com", ["to@example.com"])
     return len(mail.outbox)
+
+
+def locale() -> tuple[str | None, str]:
+    return translation.get_language(), timezone.get_current_timezone_name()
 
 
 class Refused(Exception):

@@ -11,8 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
+from django.utils import timezone, translation
 
 from django_txtest import (
     CallError,
@@ -177,9 +178,18 @@ class EveryModeMixin:
             with self.subTest(wrong=wrong), self.assertRaises(InvalidCall):
                 self.run_calls(targets.add, wrong)
 
+    def test_a_call_in_place_of_a_list(self):
+        with self.assertRaisesRegex(InvalidCall, "not a list of calls"):
+            run_concurrently(targets.add)
+
     def test_no_calls(self):
         with self.assertRaisesRegex(InvalidCall, "no calls"):
             self.run_calls()
+
+    def test_language_and_time_zone(self):
+        with translation.override("fr"), timezone.override("Asia/Tokyo"):
+            results = self.run_calls(targets.locale)
+        self.assertEqual(results, [("fr", "Asia/Tokyo")])
 
     def test_outcomes(self):
         results = self.run_calls(targets.add, targets.leave)
@@ -233,6 +243,7 @@ class ConcurrentMixin(EveryModeMixin):
         self.assertIsInstance(hung, CallTimeout)
         self.assertIn("timeout of 1 s", str(hung))
         self.assertIn("hang", hung.stack)
+        self.assertIn("hang", str(hung))
 
     def test_a_timeout_in_the_database(self):
         if connection.vendor != "postgresql":
@@ -347,6 +358,14 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
             if path.exists():
                 pid = int(path.read_text())
                 self.assertTrue(poll(lambda: has_ended(pid)))
+
+    def test_lambdas_that_use_connections_and_settings(self):
+        def use():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            return settings.SITE_ID, connections["default"].vendor
+
+        self.assertEqual(self.run_calls(use), [(settings.SITE_ID, connection.vendor)])
 
     def test_what_cannot_be_pickled_is_named(self):
         lock = threading.Lock()
