@@ -187,11 +187,10 @@ class CallProcess:
         if self.is_done:  # it ended, rather than being ended
             return Outcome(error=ChildCrashed(label, self.process.returncode, stderr))
         if not self.is_ready:
-            return Outcome(
-                error=CallTimeout(label, START_TIMEOUT, stderr, started=False)
-            )
-        error = CallTimeout(label, self._timeout, stack)
-        return Outcome(error=error, duration=self._timeout)
+            late = CallTimeout(label, START_TIMEOUT, stderr, started=False)
+            return Outcome(error=late)
+        late = CallTimeout(label, self._timeout, stack)
+        return Outcome(error=late, duration=self._timeout)
 
     def close(self) -> None:
         """End the process, if it is not yet, and give everything back."""

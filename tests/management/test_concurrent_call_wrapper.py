@@ -89,3 +89,6 @@ class ShellTests(NoAtomicMixin, TestCase):
         )
         self.assertEqual(completed.returncode, 1)
         self.assertIn("--keepdb", completed.stderr)
+        if connection.vendor == "sqlite":
+            folder = Path(connection.settings_dict["NAME"]).parent
+            self.assertEqual(list(folder.glob("*_99*")), [])

@@ -7,6 +7,7 @@ import sys
 import traceback
 from contextlib import redirect_stdout
 from typing import Any
+from urllib.parse import quote
 
 from django.core.management.base import (
     BaseCommand,
@@ -20,7 +21,7 @@ from django.test.utils import setup_test_environment
 
 from django_txtest.concurrency.calls import parse_calls
 from django_txtest.concurrency.child import answer
-from django_txtest.databases import open_sessions
+from django_txtest.databases import get_database
 from django_txtest.exceptions import CallError, InvalidCall
 
 HELP = """\
@@ -102,16 +103,12 @@ class Command(BaseCommand):
         self.stdout.write(result)
 
     def _report(self, error: CallError) -> None:
-        original = error.original
-        if isinstance(original, OperationalError):
-            try:
-                open_sessions(connections)
-            except OperationalError as failure:
-                raise CommandError(
-                    f"The test databases cannot be used: {failure}\nKeep them with "
-                    f"test --keepdb, or use --no-test-db."
-                ) from failure
-        self.stderr.write("".join(traceback.format_exception(original)))
+        self.stderr.write("".join(traceback.format_exception(error.original)))
+        if isinstance(error.original, OperationalError):
+            self.stderr.write(
+                "If it is that a test database does not exist: test --keepdb keeps "
+                "them, and --no-test-db uses the databases of the settings."
+            )
         sys.exit(1)
 
 
@@ -126,6 +123,13 @@ def _use_test_databases(clone: str | None) -> None:
             connection.settings_dict.update(
                 connection.creation.get_test_db_clone_settings(clone)
             )
+        obstacle = get_database(connection).concurrency_obstacle()
+        if obstacle:
+            raise CommandError(f"This process has no way to it: {obstacle}")
+        if connection.vendor == "sqlite":
+            # Else SQLite would make the file.
+            path = quote(str(connection.settings_dict["NAME"]))
+            connection.settings_dict["NAME"] = f"file:{path}?mode=rw"
 
 
 def _read_spec(text: str) -> Any:
