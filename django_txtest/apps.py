@@ -17,8 +17,11 @@ class TxTestConfig(AppConfig):
     verbose_name = "Transaction tests"
 
     def ready(self) -> None:
-        """Register the system check of our settings."""
+        """Register the system check of our settings; watch migrations of test runs."""
+        from django_txtest.reset import watch_migrations
+
         checks.register(check_settings)
+        watch_migrations()
 
 
 def check_settings(

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django.db import connections
+from django.db import Error, connections
 
-from django_txtest.databases.access import allowed_aliases, refuse_other_databases
+from django_txtest.databases.access import (
+    allowed_aliases,
+    is_rolled_back,
+    refuse_other_databases,
+    running_test_class,
+)
 from django_txtest.databases.base import Database, SessionInfo, Table
 from django_txtest.databases.postgresql import PostgreSQL
 from django_txtest.databases.sqlite import SQLite
@@ -17,12 +23,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Database",
+    "PostgreSQL",
+    "SQLite",
     "SessionInfo",
     "Table",
     "allowed_aliases",
+    "end_connection",
     "get_database",
+    "is_rolled_back",
     "open_sessions",
     "refuse_other_databases",
+    "running_test_class",
 ]
 
 _VENDORS: dict[str, type[Database]] = {"postgresql": PostgreSQL, "sqlite": SQLite}
@@ -31,6 +42,27 @@ _VENDORS: dict[str, type[Database]] = {"postgresql": PostgreSQL, "sqlite": SQLit
 def get_database(connection: BaseDatabaseWrapper) -> Database:
     """Return what we know of the database that `connection` leads to."""
     return _VENDORS.get(connection.vendor, Database)(connection)
+
+
+def end_connection(connection: BaseDatabaseWrapper) -> None:
+    """End what a connection of another thread is doing, and close it.
+
+    If the thread is still alive and uses it again, Django opens it anew.
+    """
+    if connection.connection is None:
+        return
+    connection.inc_thread_sharing()
+    try:
+        with (
+            suppress(Error),
+            connection.wrap_database_errors,
+            get_database(connection).second_connection() as other,
+        ):
+            other.end_session_of(connection)
+        with suppress(Error):
+            connection.close()
+    finally:
+        connection.dec_thread_sharing()
 
 
 def open_sessions(aliases: Iterable[str]) -> dict[str, int]:

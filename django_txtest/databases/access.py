@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-
-# Private: what SimpleTestCase and its subclasses put in place of the methods of the
-# connections that a test did not list in `databases`. There is no public way to ask.
-from django.test.testcases import _DatabaseFailure
+from django.test import SimpleTestCase, TestCase
 
 from django_txtest.exceptions import DatabaseNotAllowed
 
 
+def running_test_class() -> type[SimpleTestCase] | None:
+    """Return the Django test class whose tests are running, in whatever thread."""
+    # Private: while it runs, a class has ensure_connection patched with a function that
+    # closes over it. What else Django changes, it changes in the main thread only.
+    closure = inspect.getclosurevars(BaseDatabaseWrapper.ensure_connection).nonlocals
+    cls = closure.get("cls")
+    is_class = isinstance(cls, type) and issubclass(cls, SimpleTestCase)
+    return cls if is_class else None
+
+
+def is_rolled_back(cls: type[SimpleTestCase] | None) -> bool:
+    """Tell whether the tests of the class run in a transaction that is rolled back."""
+    if cls is None or not issubclass(cls, TestCase):
+        return False
+    # Private: the question that TestCase itself asks.
+    return bool(cls._databases_support_transactions())  # type: ignore[attr-defined]
+
+
 def allowed_aliases() -> list[str]:
     """Return the aliases that the running test may use; outside of a test, all."""
-    in_process = getattr(BaseDatabaseWrapper.connect, "allowed_aliases", connections)
-    return [
-        alias
-        for alias in in_process
-        if not isinstance(connections[alias].connect, _DatabaseFailure)
-    ]
+    cls = running_test_class()
+    if cls is not None:
+        return [alias for alias in connections if alias in cls.databases]
+    return list(getattr(BaseDatabaseWrapper.connect, "allowed_aliases", connections))
 
 
 def refuse_other_databases(aliases: Collection[str]) -> None:

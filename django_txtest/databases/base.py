@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.color import no_style
 from django.db import DatabaseError, Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,10 @@ class Database:
         """Return the server's number for the session of this connection."""
         return None
 
+    def application_pids(self, names: Sequence[str]) -> list[int]:
+        """Return the sessions of the applications of these names."""
+        return []
+
     def cancel(self, pid: int) -> None:
         """Cancel what session `pid` is executing."""
 
@@ -108,9 +113,19 @@ class Database:
             connection.set_autocommit(True)
         except Error:
             connection.close()
-        else:
-            if not connection.is_usable():
-                connection.close()
+        if connection.errors_occurred and not self.is_usable():
+            connection.close()
+        connection.errors_occurred = False
+
+    def is_usable(self) -> bool:
+        """Tell whether the connection works."""
+        return self.connection.connection is not None and self.connection.is_usable()
+
+    def is_test_database(self) -> bool:
+        """Tell whether this is a database that Django's test runner made."""
+        name = str(self.connection.settings_dict["NAME"])
+        test_name = self.connection.settings_dict["TEST"]["NAME"]
+        return name.startswith(test_name or TEST_DATABASE_PREFIX)
 
     @contextmanager
     def second_connection(self) -> Iterator[Database]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
-  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'txtest')
   AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
 GROUP BY n.nspname, c.relname
@@ -39,7 +39,18 @@ WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
 ORDER BY s.xact_start
 """
 
-_LOCK_NOT_AVAILABLE = "55P03"
+_MAY_INSTALL = """
+SELECT has_database_privilege(current_database(), 'CREATE') AND NOT EXISTS (
+    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND NOT pg_has_role(c.relowner, 'USAGE')
+      AND NOT EXISTS (
+        SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'))
+"""
+
+# Lock not available, and deadlock detected: the server may find one sooner.
+_LOCK_ERRORS = {"55P03", "40P01"}
 
 
 class PostgreSQL(Database):
@@ -57,6 +68,15 @@ class PostgreSQL(Database):
         self.connection.ensure_connection()
         return int(self.connection.connection.info.backend_pid)
 
+    def application_pids(self, names: Sequence[str]) -> list[int]:
+        """Return the sessions whose application_name is one of these."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = ANY(%s)",
+                [list(names)],
+            )
+            return [pid for (pid,) in cursor.fetchall()]
+
     def cancel(self, pid: int) -> None:
         """Cancel what session `pid` is executing."""
         self._execute("SELECT pg_cancel_backend(%s)", [pid])
@@ -64,6 +84,11 @@ class PostgreSQL(Database):
     def terminate(self, pid: int) -> None:
         """End session `pid`, waiting up to a second until it is gone."""
         self._execute("SELECT pg_terminate_backend(%s, 1000)", [pid])
+
+    def may_install(self) -> bool:
+        """Tell whether the role may make a schema, and triggers on every table."""
+        (may_install,) = self._row(_MAY_INSTALL)
+        return bool(may_install)
 
     def end_session_of(self, connection: BaseDatabaseWrapper) -> None:
         """End the backend of a connection of another thread."""
@@ -80,7 +105,7 @@ class PostgreSQL(Database):
         cause = error.__cause__
         # psycopg 3 says sqlstate, psycopg 2 says pgcode.
         code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-        return code == _LOCK_NOT_AVAILABLE
+        return code in _LOCK_ERRORS
 
     @contextmanager
     def bounded_lock_waits(self, seconds: float) -> Iterator[None]:

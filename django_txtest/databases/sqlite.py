@@ -6,7 +6,7 @@ import gc
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import DatabaseError
@@ -63,22 +63,16 @@ class SQLite(Database):
         """
         super().put_connection_right()
         connection = self.connection.connection
-        if connection is not None and not self._in_memory and self._is_locked():
+        if connection is not None and _is_active(connection):
             for cursor in gc.get_objects():
                 # type() and not isinstance(), which would wake Django's lazy objects.
                 is_cursor = issubclass(type(cursor), sqlite3.Cursor)
                 if is_cursor and cursor.connection is connection:
                     cursor.close()
 
-    def _is_locked(self) -> bool:
-        params = self.connection.get_connection_params()
-        with closing(sqlite3.connect(**params)) as other:
-            try:
-                other.execute("PRAGMA busy_timeout = 0")
-                other.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError:
-                return True
-            return False
+    def is_test_database(self) -> bool:
+        """Tell whether this is a database that Django's test runner made."""
+        return self._in_memory or super().is_test_database()
 
     def tables(self) -> list[Table]:
         """Return every table but SQLite's own and the virtual ones."""
@@ -86,6 +80,7 @@ class SQLite(Database):
             cursor.execute(
                 "SELECT name FROM sqlite_master WHERE type = 'table' "
                 "AND name NOT LIKE 'sqlite~_%%' ESCAPE '~' "
+                "AND name NOT LIKE 'txtest~_%%' ESCAPE '~' "
                 "AND sql NOT LIKE 'CREATE VIRTUAL%%' ORDER BY name",
                 [],
             )
@@ -116,3 +111,17 @@ class SQLite(Database):
     def _in_memory(self) -> bool:
         is_in_memory = self.connection.is_in_memory_db  # type: ignore[attr-defined]
         return bool(is_in_memory())
+
+
+def _is_active(connection: sqlite3.Connection) -> bool:
+    """Tell whether statements are in progress.
+
+    There is no way to ask, but SQLite refuses to replace a function while there are:
+    https://sqlite.org/c3ref/create_function.html
+    """
+    try:
+        for _ in range(2):
+            connection.create_function("txtest_probe", 0, int)
+    except sqlite3.Error:
+        return True
+    return False

@@ -2,5 +2,6 @@
 
 from django_txtest.reset.layers import Layers
 from django_txtest.reset.leftovers import Leftovers
+from django_txtest.reset.migrated import watch_migrations
 
-__all__ = ["Layers", "Leftovers"]
+__all__ = ["Layers", "Leftovers", "watch_migrations"]

@@ -1,93 +1,107 @@
-"""The two layers of rows that lie under a test, and their way back.
-
-The first is the database as migrations left it; the second adds what a test class
-put there for all of its tests. After each test the second is restored, after the
-class the first.
-
-Today a restore empties every table and writes the saved rows again, as Django's
-flush does. Its cost grows with the schema.
-"""
+"""The rows that lie under the tests of a class, and their way back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
 
 from django.apps import apps
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from django_txtest.conf import settings
-from django_txtest.databases import Database, Table, get_database
-from django_txtest.exceptions import LeftoverSession, SchemaChanged
+from django_txtest.databases import Database, get_database
+from django_txtest.exceptions import LeftoverSession
+from django_txtest.reset.base import Baseline, LocksHeld
+from django_txtest.reset.baselines import get_baseline
 from django_txtest.reset.leftovers import Leftovers
-
-Contents: TypeAlias = list[tuple[Table, list[Any]]]
-
-# What migrations left in each database that this process has seen. It has to outlive
-# the test classes, and there is no object of Django's that lives as long.
-_migrated: dict[tuple[str, object], Contents] = {}
+from django_txtest.reset.session import SessionWatch
 
 
 class Layers:
-    """The layers of the databases that one test class uses.
+    """The baselines of the databases that one test class uses.
 
     :param aliases: the databases, without mirrors.
-    :param leftovers: the connections of other threads, which may be in the way.
+    :param leftovers: the connections besides Django's own, which may be in the way.
     """
 
     def __init__(self, aliases: Sequence[str], leftovers: Leftovers) -> None:
         self._aliases = aliases
         self._leftovers = leftovers
-        self._keys: dict[str, tuple[str, object]] = {}
-        self._class_data: dict[str, Contents] = {}
+        self._baselines: list[Baseline] = []
+        self._has_class_data = False
+        self._session = SessionWatch()
+        #: Those that could not be put back after the last test.
+        self._unclean: list[Baseline] = []
+
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether the connections are fit for the next test."""
+        return not self._session.has_changes and all(
+            baseline.keeps_connection for baseline in self._baselines
+        )
 
     def begin_class(self) -> None:
         """Start from what migrations left, also if an earlier test flushed it away."""
+        _put_connections_right()
         for alias in self._aliases:
             database = get_database(connections[alias])
-            database.put_connection_right()
-            key = self._keys[alias] = _key(database)
-            if key in _migrated:
-                self._restore(database, _migrated[key])
-            else:
-                _migrated[key] = _read(database)
+            baseline = get_baseline(database)
+            self._put_back(database, baseline.begin_class)
+            self._baselines.append(baseline)
 
-    def keep_class_data(self) -> None:
-        """Make what is in the databases now the state that every test begins with."""
-        for alias in self._aliases:
-            self._class_data[alias] = _read(get_database(connections[alias]))
+    def begin_test(self) -> None:
+        """Before the first test, take what is there now for what all begin with.
+
+        Before another, try again what could not be put back after the last one.
+        """
+        if not self._has_class_data:
+            _put_connections_right()
+            for baseline in self._baselines:
+                baseline.keep_class_data()
+            self._has_class_data = True
+        elif self._unclean:
+            self._restore(self._unclean)
+        self._session.begin()
 
     def end_test(self) -> None:
         """Put the class's data back as it was before the test."""
-        for alias, contents in self._class_data.items():
-            self._restore(get_database(connections[alias]), contents)
+        self._session.end()
+        self._restore(self._baselines)
 
     def end_class(self) -> None:
         """Put the databases back as migrations left them."""
-        for alias, key in self._keys.items():
-            self._restore(get_database(connections[alias]), _migrated[key])
+        _put_connections_right()
+        for baseline in self._baselines:
+            baseline.forget_class_data()
+        self._restore(self._baselines)
 
-    def _restore(self, database: Database, contents: Contents) -> None:
-        database.put_connection_right()
+    def _restore(self, baselines: Sequence[Baseline]) -> None:
+        _put_connections_right()
+        errors: list[Exception] = []
+        self._unclean = []
+        for baseline in baselines:
+            try:
+                self._put_back(baseline.database, baseline.restore)
+            except LeftoverSession as error:  # put back all the same
+                errors.append(error)
+            except Exception as error:  # noqa: BLE001 - the others have their turn first
+                errors.append(error)
+                self._unclean.append(baseline)
+        _clear_caches()
+        if errors:
+            raise errors[0]
+
+    def _put_back(self, database: Database, restore: Callable[[], None]) -> None:
         self._leftovers.close_ended()
         try:
-            with database.bounded_lock_waits(settings.lock_timeout):
-                _write(database, contents)
-        except DatabaseError as error:
-            if not database.is_lock_timeout(error):
-                raise
+            restore()
+        except LocksHeld as error:
             blockers = self._end_blockers(database)
-            with database.bounded_lock_waits(settings.lock_timeout):
-                _write(database, contents)
-            raise LeftoverSession(
-                f"The database {database.connection.alias!r} could not be put back for "
-                f"{settings.lock_timeout:g} s (TXTEST_LOCK_TIMEOUT), because a session "
-                f"that the test left behind held locks: {'; '.join(blockers)}. "
-                f"It was ended and the database put back, so the next test is safe. "
-                f"Let the test end its threads, processes and transactions itself."
-            ) from error
-        finally:
-            _clear_caches()
+            restore()
+            raise _leftover(database, blockers) from error
+        except Error:
+            # What the test did to its session may be the cause: try on a new one.
+            database.connection.close()
+            restore()
 
     def _end_blockers(self, database: Database) -> list[str]:
         holders = database.lock_holders()
@@ -99,29 +113,20 @@ class Layers:
         ]
 
 
-def _key(database: Database) -> tuple[str, object]:
-    return str(database.connection.settings_dict["NAME"]), database.identity()
+def _put_connections_right() -> None:
+    # Mirrors and all: what they hold may be in the way too.
+    for connection in connections.all(initialized_only=True):
+        get_database(connection).put_connection_right()
 
 
-def _read(database: Database) -> Contents:
-    return [(table, database.read(table)) for table in database.tables()]
-
-
-def _write(database: Database, contents: Contents) -> None:
-    saved = {table.name: (table, rows) for table, rows in contents}
-    current = {table.name: table for table in database.tables()}
-    for name, (table, _) in saved.items():
-        if current.get(name) != table:
-            raise SchemaChanged(
-                f"A test dropped or altered the table {name} of the database "
-                f"{database.connection.alias!r}, which cannot be undone. Let the test "
-                f"undo it itself, before it ends. This test database is spoiled: run "
-                f"again without --keepdb."
-            )
-    created: Contents = [
-        (table, []) for name, table in current.items() if name not in saved
-    ]
-    database.replace([*saved.values(), *created])
+def _leftover(database: Database, blockers: Sequence[str]) -> LeftoverSession:
+    return LeftoverSession(
+        f"The database {database.connection.alias!r} could not be put back for "
+        f"{settings.lock_timeout:g} s (TXTEST_LOCK_TIMEOUT), because a session "
+        f"that the test left behind held locks: {'; '.join(blockers)}. "
+        f"It was ended and the database put back, so the next test is safe. "
+        f"Let the test end its threads, processes and transactions itself."
+    )
 
 
 def _clear_caches() -> None:

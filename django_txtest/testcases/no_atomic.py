@@ -50,8 +50,8 @@ class NoAtomicMixin(_Base):
     :raises MixinError: when a class is made in which the mixin cannot work.
     """
 
-    _layers: ClassVar[Layers]
-    _has_class_data: ClassVar[bool]
+    _layers: ClassVar[Layers | None]
+    _pre_setup_ran_eagerly: ClassVar[bool]
 
     def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:
         super().__init_subclass__(*args, **kwargs)
@@ -66,17 +66,21 @@ class NoAtomicMixin(_Base):
     @classmethod
     def setUpClass(cls) -> None:
         """Put the class's data in the databases, once and committed."""
-        cls._has_class_data = False
+        cls._layers = None
         super().setUpClass()
+        # A TransactionTestCase has done the set-up of its first test by now. It is to
+        # be done again, after what the setUpClass of a subclass adds.
+        cls._pre_setup_ran_eagerly = False
         leftovers = Leftovers()
         leftovers.watch()
         # Cleanups run also if what follows, or a subclass's setUpClass, raises.
         cls.addClassCleanup(cls._close_connections)
         cls.addClassCleanup(leftovers.close_all)
-        cls._layers = Layers(cls._own_databases(), leftovers)
-        cls._layers.begin_class()
-        cls.addClassCleanup(cls._layers.end_class)
+        layers = Layers(cls._own_databases(), leftovers)
+        layers.begin_class()
+        cls.addClassCleanup(layers.end_class)
         cls._load_class_data()
+        cls._layers = layers
 
     @classmethod
     def _load_class_data(cls) -> None:
@@ -115,32 +119,21 @@ class NoAtomicMixin(_Base):
     def _fixture_setup(cls) -> None:
         # Nothing to load: what the tests begin with is already there. Nor is Django's
         # own method called, which would load it again before each test.
+        if cls._layers is None:  # within setUpClass
+            return
+        cls._layers.begin_test()
         if cls.reset_sequences:
             for alias in cls._own_databases():
                 get_database(connections[alias]).reset_sequences()
 
-    def run(self, result: unittest.TestResult | None = None) -> Any:
-        """Run the test; see `unittest.TestCase.run`."""
-        self._keep_class_data()
-        return super().run(result)
-
-    def debug(self) -> None:
-        """Run the test without collecting errors; see `unittest.TestCase.debug`."""
-        self._keep_class_data()
-        super().debug()
-
-    @classmethod
-    def _keep_class_data(cls) -> None:
-        # Only when the first test starts, so that what the setUpClass of a subclass
-        # adds after calling ours belongs to every test.
-        if not cls._has_class_data:
-            cls._layers.keep_class_data()
-            cls._has_class_data = True
-
     def _fixture_teardown(self) -> None:
         # After the test rather than before the next one: a plain TestCase that runs
         # next relies on it.
-        self._layers.end_test()
+        if self._layers is not None:
+            self._layers.end_test()
+
+    def _should_reload_connections(self) -> bool:
+        return self._layers is None or not self._layers.keeps_connections
 
     @classmethod
     def captureOnCommitCallbacks(  # noqa: N802

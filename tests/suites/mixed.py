@@ -62,6 +62,71 @@ class SecondCommittingTests(NoAtomicMixin, ExpectationsMixin, TestCase):
         self.assertEqual(call_concurrently(1, targets.titles), [["Emma"]])
 
 
+class TrickyTablesTests(NoAtomicMixin, ExpectationsMixin, TestCase):
+    """Foreign keys that are checked at once, and a trigger that writes."""
+
+    databases = ("default",)
+
+    @classmethod
+    def setUpTestData(cls):
+        cls.execute(
+            "CREATE TABLE z_parent (id integer PRIMARY KEY)",
+            "CREATE TABLE a_child (id integer PRIMARY KEY, "
+            "parent integer NOT NULL REFERENCES z_parent (id))",
+            "CREATE TABLE m_audit (parent integer)",
+        )
+        if connection.vendor == "sqlite":
+            cls.execute(
+                "CREATE TRIGGER audit AFTER INSERT ON z_parent "
+                "BEGIN INSERT INTO m_audit VALUES (NEW.id); END"
+            )
+        else:
+            cls.execute(
+                "CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS "
+                "'BEGIN INSERT INTO m_audit VALUES (NEW.id); RETURN NULL; END'",
+                "CREATE TRIGGER audit AFTER INSERT ON z_parent "
+                "FOR EACH ROW EXECUTE FUNCTION audit()",
+            )
+        cls.execute(
+            "INSERT INTO z_parent VALUES (1)", "INSERT INTO a_child VALUES (1, 1)"
+        )
+
+    @classmethod
+    def tearDownClass(cls):
+        if connection.vendor != "sqlite":
+            cls.execute("DROP FUNCTION audit CASCADE")
+        super().tearDownClass()
+
+    @staticmethod
+    def execute(*statements):
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    def rows(self, table):
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT * FROM {table}")
+            return cursor.fetchall()
+
+    def test_a(self):
+        self.check()
+        self.assertEqual(self.rows("z_parent"), [(1,)])
+        self.assertEqual(self.rows("a_child"), [(1, 1)])
+        self.assertEqual(self.rows("m_audit"), [(1,)])
+        self.execute(
+            "INSERT INTO z_parent VALUES (2)",
+            "UPDATE a_child SET parent = 2",
+            "DELETE FROM z_parent WHERE id = 1",
+        )
+        self.assertEqual(self.rows("m_audit"), [(1,), (2,)])
+
+    def test_b(self):
+        self.test_a()
+
+    def test_c(self):
+        self.test_a()
+
+
 class SecondPlainTests(FirstPlainTests):
     pass
 

@@ -8,6 +8,8 @@ from tests.settings import *  # noqa: F403
 from tests.settings import DATABASES
 
 for alias, database in DATABASES.items():
+    if "TXTEST_SUITE_USER" in os.environ:
+        database["USER"] = os.environ["TXTEST_SUITE_USER"]
     test = database["TEST"] = dict(database.get("TEST", {}))
     if "MIRROR" not in test:
         test["NAME"] = f"{os.environ['TXTEST_SUITE_PREFIX']}_{alias}"

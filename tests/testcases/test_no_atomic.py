@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import unittest
 from contextlib import suppress
+from functools import partial
 
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
@@ -447,6 +448,23 @@ class MigrationRowsTests(InnerTestsMixin, unittest.TestCase):
         self.assertPasses(Skipped)
         self.assertPasses(self.Plain)
 
+    def test_after_a_class_that_is_skipped(self):
+        skipped = unittest.skip("on purpose")(type("Skipped", (self.Committing,), {}))
+        self.assertPasses(skipped)
+        self.assertPasses(self.Plain)
+
+    def test_after_a_set_up_class_that_leaves_a_broken_transaction(self):
+        class Broken(self.Committing):
+            @classmethod
+            def setUpClass(cls):
+                super().setUpClass()
+                transaction.atomic().__enter__()
+                with suppress(Error):
+                    Genre.objects.create(name="Crime")
+
+        self.assertPasses(Broken)
+        self.assertPasses(self.Plain)
+
     def test_debug(self):
         suite = unittest.TestSuite(map(self.Committing, ["test_a", "test_b"]))
         suite.debug()
@@ -455,6 +473,8 @@ class MigrationRowsTests(InnerTestsMixin, unittest.TestCase):
 
 class LeftoverTests(InnerTestsMixin, unittest.TestCase):
     """What a test leaves behind neither spoils nor hangs the next one."""
+
+    databases = ("default", "other")
 
     def committing(self, leave):
         class Leaving(NoAtomicMixin, TestCase):
@@ -492,6 +512,60 @@ class LeftoverTests(InnerTestsMixin, unittest.TestCase):
             Book.objects.create(title="Emma")
 
         self.assertPasses(self.committing(leave))
+
+    def test_a_transaction_on_a_mirror(self):
+        def leave():
+            transaction.atomic(using="replica").__enter__()
+            Book.objects.using("replica").exists()
+
+        self.assertPasses(self.committing(leave))
+
+    def test_a_copy_of_the_connection(self):
+        copies = []
+
+        def leave():
+            copy = connection.copy()
+            copies.append(copy)
+            copy.set_autocommit(False)
+            with copy.cursor() as cursor:
+                cursor.execute("UPDATE library_genre SET name = 'x' WHERE id = 1")
+
+        with override_settings(TXTEST_LOCK_TIMEOUT=0.5):
+            [problem] = self.problems(self.committing(leave))
+        self.assertIn(LeftoverSession.__name__, problem)
+        self.assertPasses(MigrationRowsTests.Plain)
+
+    def test_settings_of_the_session(self):
+        if connection.vendor != "postgresql":
+            self.skipTest("settings of PostgreSQL")
+        for setting in (
+            "default_transaction_read_only = on",
+            "statement_timeout = 1",
+            "search_path = pg_catalog",
+            "SESSION AUTHORIZATION pg_monitor",
+        ):
+            with self.subTest(setting=setting):
+                leave = partial(self.execute, f"SET {setting}")
+                self.assertPasses(self.committing(leave))
+
+    def test_two_databases_and_a_lock_on_one(self):
+        class Leaving(NoAtomicMixin, TestCase):
+            databases = ("default", "other")
+
+            def test_a(self):
+                Book.objects.using("other").create(title="Emma")
+                copy = connection.copy()
+                type(self).copies = [copy]
+                copy.set_autocommit(False)
+                with copy.cursor() as cursor:
+                    cursor.execute("UPDATE library_genre SET name = 'x' WHERE id = 1")
+
+            def test_b(self):
+                self.assertFalse(Book.objects.using("other").exists())
+
+        with override_settings(TXTEST_LOCK_TIMEOUT=0.5):
+            [problem] = self.problems(Leaving)
+        self.assertIn(LeftoverSession.__name__, problem)
 
     def test_a_cursor(self):
         cursors = []
@@ -571,7 +645,7 @@ class LeftoverTests(InnerTestsMixin, unittest.TestCase):
                 cursor.execute("CREATE TABLE left_behind (id integer)")
                 cursor.execute("INSERT INTO left_behind VALUES (1)")
 
-        self.addCleanup(self.execute, "DROP TABLE left_behind")
+        self.addCleanup(self.execute, "DROP TABLE IF EXISTS left_behind")
         self.assertPasses(self.committing(leave))
 
     def test_a_table_that_was_dropped(self):
@@ -585,7 +659,7 @@ class LeftoverTests(InnerTestsMixin, unittest.TestCase):
         self.assertTrue(problems)
         self.execute("ALTER TABLE moved RENAME TO library_loan")
         for problem in problems:
-            self.assertRegex(problem, "dropped or altered the table .*library_loan")
+            self.assertRegex(problem, "(dropped|altered).*library_loan")
         self.assertPasses(self.committing(lambda: None))
 
     def execute(self, sql):

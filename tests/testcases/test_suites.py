@@ -13,12 +13,6 @@ from tempfile import TemporaryDirectory
 from django.db import connections
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMITTING_AND_PLAIN = (
-    "FirstPlainTests",
-    "FirstCommittingTests",
-    "SecondCommittingTests",
-    "SecondPlainTests",
-)
 
 
 class SuiteTests(unittest.TestCase):
@@ -56,15 +50,27 @@ class SuiteTests(unittest.TestCase):
         self.assertEqual(int(ran), count, output)
 
     def test_in_order_and_in_reverse(self):
-        self.run_suite(count=10)
-        self.run_suite("--reverse", count=10)
+        self.run_suite(count=13)
+        self.run_suite("--reverse", count=13)
 
     def test_shuffled(self):
         for seed in range(3):
-            self.run_suite("--shuffle", str(seed), count=10)
+            self.run_suite("--shuffle", str(seed), count=13)
 
     def test_in_parallel(self):
-        self.run_suite("--parallel", "2", count=10)
+        self.run_suite("--parallel", "2", count=13)
+
+    def test_with_a_role_that_is_no_superuser(self):
+        if connections["default"].vendor != "postgresql":
+            self.skipTest("SQLite has no roles")
+        role = f"txtest_plain_{os.getpid()}"
+        with connections["default"].cursor() as cursor:
+            cursor.execute(f"CREATE ROLE {role} LOGIN CREATEDB")
+            try:
+                self.environment["TXTEST_SUITE_USER"] = role
+                self.run_suite(count=13)
+            finally:
+                cursor.execute(f"DROP ROLE {role}")
 
     def test_sqlite_in_memory(self):
         self.environment["DJANGO_SETTINGS_MODULE"] = "tests.suites.memory_settings"
@@ -73,6 +79,6 @@ class SuiteTests(unittest.TestCase):
 
     def test_keepdb_twice(self):
         for _ in range(2):
-            self.run_suite("--keepdb", classes=COMMITTING_AND_PLAIN, count=9)
+            self.run_suite("--keepdb", count=13)
         # The databases are usable by a run without it, which drops them.
-        self.run_suite("--reverse", classes=COMMITTING_AND_PLAIN, count=9)
+        self.run_suite("--reverse", count=13)

@@ -1,0 +1,22 @@
+"""Which way back a database has."""
+
+from __future__ import annotations
+
+from django_txtest.databases import Database, PostgreSQL, SQLite
+from django_txtest.reset.base import Baseline
+from django_txtest.reset.postgresql import PostgreSQLBaseline
+from django_txtest.reset.rewriting import RewritingBaseline
+from django_txtest.reset.sqlite import SQLiteBaseline
+
+
+def get_baseline(database: Database) -> Baseline:
+    """Return the best way back that the database has.
+
+    The fast ones install something, and so are for test databases only.
+    """
+    if database.is_test_database():
+        if isinstance(database, PostgreSQL) and database.may_install():
+            return PostgreSQLBaseline(database)
+        if isinstance(database, SQLite):
+            return SQLiteBaseline(database)
+    return RewritingBaseline(database)

@@ -1,0 +1,104 @@
+"""The way back for PostgreSQL: triggers note which tables were written to.
+
+Only those are put back, from rows that were saved in the database itself, so that the
+cost does not grow with the schema. Whoever wrote, in whatever way, was seen.
+"""
+
+from __future__ import annotations
+
+import time
+from importlib import resources
+from typing import Any
+
+from django.db import DatabaseError, transaction
+
+from django_txtest.conf import settings
+from django_txtest.databases import PostgreSQL
+from django_txtest.exceptions import SchemaChanged
+from django_txtest.reset.base import Baseline, LocksHeld, schema_message
+
+
+class PostgreSQLBaseline(Baseline):
+    """Works through the functions of postgresql.sql."""
+
+    keeps_connection = True
+    outlives_process = True
+    database: PostgreSQL
+
+    def begin_class(self) -> None:
+        """Learn what migrations left; if that is known, restore it."""
+        if self._is_installed():
+            self.forget_class_data()
+            self.restore()
+        else:
+            self._install()
+
+    def keep_class_data(self) -> None:
+        """Make what is in the database now the second level."""
+        self._row("SELECT txtest.learn(2), txtest.keep()")
+
+    def forget_class_data(self) -> None:
+        """Give the second level up: the next restore goes back to the first."""
+        self._row("SELECT txtest.forget()")
+
+    def restore(self) -> None:
+        """Put the database back."""
+        seconds = settings.lock_timeout
+        deadline = time.monotonic() + seconds
+        while not self._restore(seconds):
+            # What is not committed yet would be, after the restore: wait for it.
+            if time.monotonic() > deadline:
+                raise LocksHeld
+            time.sleep(0.01)
+
+    def _restore(self, seconds: float) -> bool:
+        """Put back what is committed; return whether that was all."""
+        milliseconds = max(1, round(seconds * 1000))
+        try:
+            _, is_same_schema, has_writers, _ = self._row(
+                f"SELECT txtest.restore({milliseconds}), txtest.is_same_schema(), "
+                f"txtest.has_writers(), pg_advisory_unlock_all()"
+            )
+        except DatabaseError as error:
+            if self.database.is_lock_timeout(error):
+                raise LocksHeld from error
+            if self.database.is_usable():
+                self._mend_schema()
+            raise
+        if not is_same_schema:
+            self._mend_schema()
+        return not has_writers
+
+    def _is_installed(self) -> bool:
+        (has_schema,) = self._row("SELECT to_regclass('txtest.tables') IS NOT NULL")
+        if not has_schema:
+            return False
+        (is_complete,) = self._row("SELECT txtest.is_complete()")
+        return bool(is_complete)
+
+    def _install(self) -> None:
+        script = resources.files("django_txtest.reset").joinpath("postgresql.sql")
+        connection = self.database.connection
+        with transaction.atomic(connection.alias), connection.cursor() as cursor:
+            cursor.execute("DROP SCHEMA IF EXISTS txtest CASCADE")
+            cursor.execute(script.read_text())
+            cursor.execute("SELECT txtest.learn(1)")
+
+    def _mend_schema(self) -> None:
+        """Drop the tables that the test created; raise if it did anything else."""
+        with self.database.connection.cursor() as cursor:
+            cursor.execute("SELECT change, name FROM txtest.schema_changes()")
+            changes = cursor.fetchall()
+            for change, name in changes:
+                if change == "created":
+                    cursor.execute(f"DROP TABLE IF EXISTS {name} CASCADE")
+        undone = [f"{change} {name}" for change, name in changes if change != "created"]
+        if undone:
+            raise SchemaChanged(schema_message(self.database, undone))
+        self._row("SELECT txtest.note_schema()")
+
+    def _row(self, sql: str) -> tuple[Any, ...]:
+        with self.database.connection.cursor() as cursor:
+            cursor.execute(sql)
+            row: tuple[Any, ...] = cursor.fetchone()
+            return row

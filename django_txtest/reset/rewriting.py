@@ -1,0 +1,68 @@
+"""The way back for any vendor: empty every table, write the saved rows again.
+
+That is what Django's flush does, and then some; its cost grows with the schema.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from django.db import DatabaseError
+
+from django_txtest.conf import settings
+from django_txtest.databases import Database, Table
+from django_txtest.exceptions import SchemaChanged
+from django_txtest.reset.base import Baseline, LocksHeld, schema_message
+
+Contents: TypeAlias = list[tuple[Table, list[Any]]]
+
+# What migrations left in each database that this process has seen. It has to outlive
+# the test classes, and there is no object of Django's that lives as long.
+_migrated: dict[tuple[str, object], Contents] = {}
+
+
+class RewritingBaseline(Baseline):
+    """Holds the rows of every table in memory."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        name = str(database.connection.settings_dict["NAME"])
+        self._key = name, database.identity()
+        self._contents: Contents = []
+
+    def begin_class(self) -> None:
+        """Learn what migrations left; if that is known, restore it."""
+        if self._key in _migrated:
+            self.forget_class_data()
+            self.restore()
+        else:
+            self._contents = _migrated[self._key] = self._read()
+
+    def keep_class_data(self) -> None:
+        """Make what is in the database now the second level."""
+        self._contents = self._read()
+
+    def forget_class_data(self) -> None:
+        """Give the second level up: the next restore goes back to the first."""
+        self._contents = _migrated[self._key]
+
+    def restore(self) -> None:
+        """Put the database back."""
+        saved = {table.name: (table, rows) for table, rows in self._contents}
+        current = {table.name: table for table in self.database.tables()}
+        for name, (table, _) in saved.items():
+            if current.get(name) != table:
+                raise SchemaChanged(schema_message(self.database, [f"altered {name}"]))
+        created: Contents = [
+            (table, []) for name, table in current.items() if name not in saved
+        ]
+        try:
+            with self.database.bounded_lock_waits(settings.lock_timeout):
+                self.database.replace([*saved.values(), *created])
+        except DatabaseError as error:
+            if self.database.is_lock_timeout(error):
+                raise LocksHeld from error
+            raise
+
+    def _read(self) -> Contents:
+        return [(table, self.database.read(table)) for table in self.database.tables()]

@@ -1,0 +1,41 @@
+"""Notices when a test changes the session of a connection, beyond its transactions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connections
+
+# What lasts for longer than a transaction: settings, temporary tables, locks, ...
+_CHANGES = re.compile(
+    r"\s*(SET|RESET|DISCARD|LISTEN|LOAD|PREPARE|PRAGMA|ATTACH|CREATE\s+TEMP)\b"
+    r"|.*\b(set_config|pg_(try_)?advisory_lock\w*|pg_temp)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+class SessionWatch:
+    """Sees the statements of this thread's connections, for one test."""
+
+    def __init__(self) -> None:
+        self.has_changes = False
+
+    def begin(self) -> None:
+        """Begin to watch."""
+        self.has_changes = False
+        for connection in connections.all(initialized_only=True):
+            if self._see not in connection.execute_wrappers:
+                connection.execute_wrappers.append(self._see)
+
+    def end(self) -> None:
+        """Stop watching."""
+        for connection in connections.all(initialized_only=True):
+            if self._see in connection.execute_wrappers:
+                connection.execute_wrappers.remove(self._see)
+
+    def _see(self, execute: Callable[..., Any], sql: Any, *rest: Any) -> Any:
+        if _CHANGES.match(sql if isinstance(sql, str) else str(sql)):
+            self.has_changes = True
+        return execute(sql, *rest)

@@ -1,0 +1,243 @@
+"""The way back for SQLite: triggers note which tables were written to.
+
+Only those are put back. What they had is kept in the database too, so that a later run
+with --keepdb finds it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import DatabaseError
+
+from django_txtest.conf import settings
+from django_txtest.databases import SQLite, Table
+from django_txtest.exceptions import SchemaChanged
+from django_txtest.reset.base import Baseline, LocksHeld, schema_message
+
+_INSTALL = (
+    "CREATE TABLE txtest_dirty (name TEXT)",
+    "CREATE TABLE txtest_saved (name TEXT PRIMARY KEY, columns BLOB, contents BLOB)",
+    "CREATE TABLE txtest_state (migrations TEXT)",
+)
+
+# Triggers of SQLite are for each row: the condition keeps the log short.
+_TRIGGER = """
+CREATE TRIGGER "txtest_{operation}_{plain}" AFTER {operation} ON {table}
+WHEN NOT EXISTS (SELECT 1 FROM txtest_dirty WHERE name = '{literal}')
+BEGIN INSERT INTO txtest_dirty VALUES ('{literal}'); END
+"""
+
+
+class SQLiteBaseline(Baseline):
+    """Holds the rows of both levels in memory, and the first in the database too."""
+
+    keeps_connection = True
+    outlives_process = True
+    database: SQLite
+
+    def __init__(self, database: SQLite) -> None:
+        super().__init__(database)
+        self._migrated: dict[str, list[Any]] = {}
+        self._class_data: dict[str, list[Any]] = {}
+        self._tables: dict[str, Table] = {}
+        self._schema_version = 0
+
+    def begin_class(self) -> None:
+        """Learn what migrations left; if that is known, restore it."""
+        if self._is_installed():
+            self._load()
+            self.restore()
+        else:
+            self._install()
+
+    def keep_class_data(self) -> None:
+        """Make what is in the database now the second level."""
+        for table in self._new_tables():
+            self._tables[table.name] = table
+            self._watch(table)
+            self._mark(table.name)
+        self._schema_version = self._read_schema_version()
+        for name in self._dirty():
+            self._class_data[name] = self.database.read(self._tables[name])
+        self._execute("DELETE FROM txtest_dirty")
+
+    def forget_class_data(self) -> None:
+        """Give the second level up: the next restore goes back to the first."""
+        for name in self._class_data:
+            if name in self._migrated:
+                self._mark(name)
+            else:  # the class created the table: it is to be found, and dropped
+                del self._tables[name]
+                self._schema_version = 0
+        self._class_data = {}
+
+    def restore(self) -> None:
+        """Put the database back."""
+        if self._read_schema_version() != self._schema_version:
+            self._mend_schema()
+        if not self._dirty():
+            return
+        try:
+            with self._pragma("busy_timeout", round(settings.lock_timeout * 1000)):
+                self._restore()
+        except DatabaseError as error:
+            if self.database.is_lock_timeout(error):
+                raise LocksHeld from error
+            raise
+
+    def _restore(self) -> None:
+        with self._pragma("foreign_keys", 0), self._transaction(), self._triggers_off():
+            for name in self._dirty():
+                saved = self._class_data.get(name, self._migrated.get(name, []))
+                table = self._tables[name]
+                # By their text, as 1, 1.0 and True are equal, but not the same value.
+                if saved and _same_rows(saved, self.database.read(table)):
+                    continue
+                self._execute(f"DELETE FROM {name}")
+                if saved:
+                    self.database.insert(table, saved)
+            self._execute("DELETE FROM txtest_dirty")
+        self._schema_version = self._read_schema_version()
+
+    # What is kept in the database
+
+    def _is_installed(self) -> bool:
+        installed = self._execute(
+            "SELECT 1 FROM sqlite_master WHERE name = 'txtest_state'"
+        ).fetchone()
+        if not installed:
+            return False
+        (migrations,) = self._execute("SELECT migrations FROM txtest_state").fetchone()
+        return bool(migrations == self._migrations())
+
+    def _load(self) -> None:
+        rows = self._execute("SELECT name, columns, contents FROM txtest_saved")
+        for name, columns, contents in rows.fetchall():
+            self._tables[name] = Table(name, pickle.loads(columns))
+            self._migrated[name] = pickle.loads(contents)
+
+    def _install(self) -> None:
+        with self._transaction():
+            self._uninstall()
+            for statement in _INSTALL:
+                self._execute(statement)
+            for table in self.database.tables():
+                rows = self.database.read(table)
+                self._tables[table.name] = table
+                self._migrated[table.name] = rows
+                self._execute(
+                    "INSERT INTO txtest_saved VALUES (?, ?, ?)",
+                    [table.name, pickle.dumps(table.columns), pickle.dumps(rows)],
+                )
+                self._watch(table)
+            migrations = self._migrations()
+            self._execute("INSERT INTO txtest_state VALUES (?)", [migrations])
+        self._schema_version = self._read_schema_version()
+
+    def _uninstall(self) -> None:
+        ours = self._execute(
+            "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'trigger') "
+            "AND name LIKE 'txtest~_%' ESCAPE '~' ORDER BY type DESC"
+        )
+        for kind, name in ours.fetchall():
+            self._execute(f'DROP {kind} "{name}"')
+
+    def _watch(self, table: Table) -> None:
+        plain = table.name.strip('"')
+        literal = table.name.replace("'", "''")
+        for operation in ("INSERT", "UPDATE", "DELETE"):
+            self._execute(
+                _TRIGGER.format(
+                    operation=operation, plain=plain, table=table.name, literal=literal
+                )
+            )
+
+    def _migrations(self) -> str:
+        exists = self._execute(
+            "SELECT 1 FROM sqlite_master WHERE name = 'django_migrations'"
+        ).fetchone()
+        if not exists:
+            return ""
+        row = self._execute("SELECT count(*), max(id) FROM django_migrations")
+        return repr(row.fetchone())
+
+    # The log, and the schema
+
+    def _mark(self, name: str) -> None:
+        self._execute("INSERT INTO txtest_dirty VALUES (?)", [name])
+
+    def _dirty(self) -> list[str]:
+        rows = self._execute("SELECT DISTINCT name FROM txtest_dirty")
+        return [name for (name,) in rows.fetchall()]
+
+    def _read_schema_version(self) -> int:
+        # It grows with every statement that changes the schema.
+        (version,) = self._execute("PRAGMA schema_version").fetchone()
+        return int(version)
+
+    def _new_tables(self) -> list[Table]:
+        if self._read_schema_version() == self._schema_version:
+            return []
+        tables = self.database.tables()
+        return [table for table in tables if table.name not in self._tables]
+
+    def _mend_schema(self) -> None:
+        """Drop the tables that the test created; raise if it did anything else."""
+        current = {table.name: table for table in self.database.tables()}
+        for name, table in self._tables.items():
+            if current.get(name) != table:
+                raise SchemaChanged(schema_message(self.database, [f"altered {name}"]))
+        with self._pragma("foreign_keys", 0):
+            for name in current.keys() - self._tables.keys():
+                self._execute(f"DROP TABLE {name}")
+        self._schema_version = self._read_schema_version()
+
+    # Statements
+
+    def _execute(self, sql: str, params: Sequence[Any] = ()) -> sqlite3.Cursor:
+        connection = self.database.connection
+        connection.ensure_connection()
+        with connection.wrap_database_errors:
+            cursor: sqlite3.Cursor = connection.connection.execute(sql, params)
+            return cursor
+
+    @contextmanager
+    def _pragma(self, name: str, value: int) -> Iterator[None]:
+        (before,) = self._execute(f"PRAGMA {name}").fetchone()
+        self._execute(f"PRAGMA {name} = {value}")
+        try:
+            yield
+        finally:
+            self._execute(f"PRAGMA {name} = {before}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._execute("ROLLBACK")
+            raise
+        self._execute("COMMIT")
+
+    @contextmanager
+    def _triggers_off(self) -> Iterator[None]:
+        """Within a transaction, keep the user's own triggers from acting."""
+        triggers = self._execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' "
+            "AND name NOT LIKE 'txtest~_%' ESCAPE '~'"
+        ).fetchall()
+        for name, _ in triggers:
+            self._execute(f'DROP TRIGGER "{name}"')
+        yield
+        for _, sql in triggers:
+            self._execute(sql)
+
+
+def _same_rows(rows: list[Any], others: list[Any]) -> bool:
+    return sorted(map(repr, rows)) == sorted(map(repr, others))
