@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.db import connections
 
-from django_txtest.concurrency.calls import CallSpec, Target, parse_calls
+from django_txtest.concurrency.calls import Call, CallSpec, Target, parse_calls
 from django_txtest.concurrency.processes import run_in_processes
 from django_txtest.concurrency.threads import run_in_threads
 from django_txtest.conf import MODES, settings
-from django_txtest.databases import allowed_aliases, get_database
+from django_txtest.databases import (
+    allowed_aliases,
+    get_database,
+    is_rolled_back,
+    running_test_class,
+)
 from django_txtest.exceptions import (
     AtomicBlockError,
     DatabaseNotSupported,
@@ -53,12 +60,35 @@ def run_concurrently(
         raise InvalidCall(f"using={using!r} is not one of {', '.join(MODES)}.")
     if not timeout > 0:
         raise InvalidCall(f"timeout={timeout!r} is not a positive number of seconds.")
+    if _is_in_event_loop():
+        # Django lets no code of such a thread use the database.
+        with ThreadPoolExecutor(1) as executor:
+            return executor.submit(_run_and_close, parsed, using, timeout).result()
+    return _run(parsed, using, timeout)
+
+
+def _run(calls: Sequence[Call], using: str, timeout: float) -> Results:
     aliases = _usable_aliases(shared=using != "inline")
     if using == "spawn":
-        return Results(run_in_processes(parsed, aliases, timeout))
+        return Results(run_in_processes(calls, aliases, timeout))
     if using == "threads":
-        return Results(run_in_threads(parsed, aliases, timeout))
-    return Results(call.make() for call in parsed)
+        return Results(run_in_threads(calls, aliases, timeout))
+    return Results(call.make() for call in calls)
+
+
+def _run_and_close(calls: Sequence[Call], using: str, timeout: float) -> Results:
+    try:
+        return _run(calls, using, timeout)
+    finally:
+        connections.close_all()
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def call_concurrently(n: int, target: Target, /, *args: Any, **kwargs: Any) -> Results:
@@ -75,6 +105,8 @@ def make_concurrent_calls(*calls: CallSpec) -> Results:
 
 def _usable_aliases(*, shared: bool) -> list[str]:
     aliases = allowed_aliases()
+    if aliases and is_rolled_back(running_test_class()):
+        raise AtomicBlockError
     for alias in aliases:
         connection = connections[alias]
         left_autocommit = connection.connection is not None and (

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any, TypeAlias
 
 from asgiref.sync import async_to_sync
+from django.db.models import QuerySet
 from django.utils import timezone, translation
 
 from django_txtest.exceptions import CallError, InvalidCall
@@ -40,17 +42,33 @@ class Call:
         value, error = None, None
         started = time.monotonic()
         try:
-            function = resolve(self.target)
-            if inspect.iscoroutinefunction(function):
-                function = async_to_sync(function)
             with translation.override(self.language), timezone.override(self.time_zone):
-                value = function(*self.args, **self.kwargs)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as original:  # noqa: BLE001 - SystemExit is a result too
+                value = _finish(resolve(self.target)(*self.args, **self.kwargs))
+        except BaseException as original:
+            is_ctrl_c = isinstance(original, KeyboardInterrupt)
+            if is_ctrl_c and threading.current_thread() is threading.main_thread():
+                raise
             error = CallError(self.label, original)
         duration = time.monotonic() - started
         return Outcome(value=value, error=error, started=started, duration=duration)
+
+
+def _finish(value: Any) -> Any:
+    """Do what a call has only promised to do."""
+    if inspect.isawaitable(value):
+        return async_to_sync(_wait_for)(value)
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        raise InvalidCall(
+            "The target returned a generator, which has not begun to run. Let it "
+            "return list(...) of it."
+        )
+    if isinstance(value, QuerySet):
+        len(value)  # runs the query, here and with the connection of the call
+    return value
+
+
+async def _wait_for(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 def resolve(target: Target) -> Callable[..., Any]:

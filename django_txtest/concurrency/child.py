@@ -36,6 +36,7 @@ def answer(fd: int) -> None:
     # Processes that the call starts are not to keep the socket open.
     os.set_inheritable(fd, False)
     channel = Connection(fd)
+    os.register_at_fork(after_in_child=channel.close)
     surroundings, label, packed_call = pickle.load(sys.stdin.buffer)
     with ExitStack() as stack:
         try:
@@ -57,8 +58,8 @@ def answer(fd: int) -> None:
 
 def take_over(surroundings: Surroundings, stack: ExitStack) -> None:
     """Put the parent's databases and settings in place until `stack` is closed."""
+    connections.close_all()
     for alias, database in surroundings.databases.items():
-        connections[alias].close()
         connections[alias].settings_dict.clear()
         connections[alias].settings_dict.update(database)
     refuse_other_databases(surroundings.databases)

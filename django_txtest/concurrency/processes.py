@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from django.apps import apps
 from django.db import connections
@@ -55,12 +56,14 @@ def run_in_processes(
         for call, stdin in zip(calls, packed, strict=True):
             processes.append(CallProcess(call, stdin))
         _receive(processes, START_TIMEOUT, lambda process: process.is_ready)
-        for process in processes:
+        ready = [process for process in processes if process.is_ready]
+        for process in ready:
             process.go(timeout)
-        _receive(processes, timeout + STACK_TIMEOUT, lambda process: process.is_done)
+        _receive(ready, timeout + STACK_TIMEOUT, lambda process: process.is_done)
         _end(processes)
         return [process.outcome() for process in processes]
     finally:
+        _end_sessions([process for process in processes if process.kill()])
         for process in processes:
             process.close()
 
@@ -90,7 +93,9 @@ class CallProcess:
         self.call = call
         self.is_ready = False
         self.is_done = False
-        self._sessions: dict[str, int] = {}
+        self.sessions: dict[str, int] = {}
+        # PostgreSQL's client library tells the server: so all sessions can be found.
+        self.application_name = f"txtest {uuid.uuid4()}"
         self._packed_outcome: bytes | None = None
         self._timeout = 0.0
         self.channel, channel = multiprocessing.Pipe()
@@ -104,7 +109,7 @@ class CallProcess:
                 stdin=file,
                 stdout=self._stdout,
                 stderr=self._stderr,
-                env=_environment(),
+                env={**_environment(), "PGAPPNAME": self.application_name},
                 pass_fds=[channel.fileno()],
                 # Ctrl-C is for this process, which then ends the others; and a
                 # group of its own, so that what the call starts ends with it.
@@ -114,20 +119,23 @@ class CallProcess:
     def go(self, timeout: float) -> None:
         """Let the call begin, if the process is ready and waits for it."""
         self._timeout = timeout
-        if self.is_ready and not self.is_done:
+        if not self.is_done:
             with suppress(OSError):
                 self.channel.send(None)
 
     def receive(self) -> None:
         """Take in one message, or the end of the process."""
         try:
+            # It may have ended without a word, and what it started hold the channel.
+            if not self.channel.poll():
+                raise EOFError
             kind, content = self.channel.recv()
         except (EOFError, OSError):
             self.is_ready = self.is_done = True
             return
         self.is_ready = True
         if kind == READY:
-            self._sessions = content
+            self.sessions = content
         elif kind == DONE:
             self._packed_outcome = content
             self.is_done = True
@@ -150,20 +158,14 @@ class CallProcess:
             return False
         return True
 
-    def end_sessions(self) -> None:
-        """End what the process left running in the databases."""
-        for alias, pid in self._sessions.items():
-            with get_database(connections[alias]).second_connection() as database:
-                database.terminate(pid)
-
     def outcome(self) -> Outcome:
         """Return what became of the call; show what the process printed."""
         stdout, stderr = _text(self._stdout), _text(self._stderr)
         stack = ""
         if not self.is_done:
             stderr, stack = _split_stack(stderr)
-        sys.stdout.write(stdout)
-        sys.stderr.write(stderr)
+        _show(stdout, sys.stdout)
+        _show(stderr, sys.stderr)
         return replace(
             self._unpack_outcome(stderr, stack),
             stdout=stdout,
@@ -192,12 +194,16 @@ class CallProcess:
         late = CallTimeout(label, self._timeout, stack)
         return Outcome(error=late, duration=self._timeout)
 
+    def kill(self) -> bool:
+        """End the process at once; return whether there was need to."""
+        if self.process.poll() is not None:
+            return False
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+        return True
+
     def close(self) -> None:
-        """End the process, if it is not yet, and give everything back."""
-        if self.process.poll() is None:  # after an error here, or Ctrl-C
-            self.signal(signal.SIGKILL)
-            self.process.wait()
-            self.end_sessions()
+        """Give back what the parent has of the process."""
         self.channel.close()
         self._stdout.close()
         self._stderr.close()
@@ -235,8 +241,16 @@ def _end(processes: Sequence[CallProcess]) -> None:
             process.process.wait()
         # What the call itself started ends with it.
         process.signal(signal.SIGKILL)
-        if not process.has_outcome:
-            process.end_sessions()
+    _end_sessions(processes)
+
+
+def _end_sessions(processes: Sequence[CallProcess]) -> None:
+    """End what processes that have ended left in the databases."""
+    names = [process.application_name for process in processes]
+    for alias in {alias for process in processes for alias in process.sessions}:
+        with get_database(connections[alias]).second_connection() as database:
+            for pid in database.application_pids(names):
+                database.terminate(pid)
 
 
 def _command(fd: int) -> list[str]:
@@ -266,6 +280,11 @@ def _split_stack(stderr: str) -> tuple[str, str]:
     main_thread = dump.rstrip().rpartition("\n\n")[2]
     calls = [line for line in main_thread.splitlines() if line.startswith("  File")]
     return before, "\n".join(reversed(calls))
+
+
+def _show(text: str, stream: TextIO) -> None:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _text(file: IO[Any]) -> str:

@@ -8,12 +8,15 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 from django_txtest.concurrency.calls import Call
-from django_txtest.databases import get_database, open_sessions
-from django_txtest.exceptions import CallError, CallTimeout
+from django_txtest.databases import end_connection, get_database
+from django_txtest.exceptions import CallError, CallTimeout, DatabaseNotAllowed
 from django_txtest.outcomes import Outcome
 
 #: How long opening the connections may take, in seconds.
@@ -66,20 +69,36 @@ class CallThread(threading.Thread):
         self.started: float | None = None
         self.outcome = Outcome()
         self.is_cancelled = False
-        #: The server's number for the session on each alias, where it has one.
-        self.sessions: dict[str, int] = {}
+        #: The connections that the thread opened, and their sessions' numbers.
+        self.sessions: list[tuple[BaseDatabaseWrapper, int | None]] = []
         self._aliases = aliases
         self._go = go
         self._context = contextvars.copy_context()
 
     def run(self) -> None:
         """Open the connections, wait for the others, make the call, close."""
+        connection_created.connect(self._note)
         try:
             self._context.run(self._make_call)
         finally:
+            connection_created.disconnect(self._note)
             self.ready.set()
             connections.close_all()
             self.finished.set()
+
+    def _note(self, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+        if threading.current_thread() is self:
+            pid = get_database(connection).session_pid()
+            self.sessions.append((connection, pid))
+
+    def refuse_databases(self) -> None:
+        """Let the thread, which goes on, never again use a database."""
+
+        def connect() -> None:
+            raise DatabaseNotAllowed(f"{self.call.label} was ended after its timeout.")
+
+        for connection, _ in self.sessions:
+            connection.connect = connect  # type: ignore[method-assign]
 
     @property
     def is_late(self) -> bool:
@@ -88,7 +107,8 @@ class CallThread(threading.Thread):
 
     def _make_call(self) -> None:
         try:
-            self.sessions = open_sessions(self._aliases)
+            for alias in self._aliases:
+                connections[alias].ensure_connection()
         except Exception as error:  # noqa: BLE001 - belongs to the caller's thread
             self.outcome = Outcome(error=CallError(self.call.label, error))
             return
@@ -116,14 +136,23 @@ class CallThread(threading.Thread):
 
 
 def _end(threads: Sequence[CallThread]) -> None:
-    # A thread cannot be ended, but what it waits for in the database can: first its
-    # statement, and if it goes on, its session.
-    for action in ("cancel", "terminate"):
-        deadline = time.monotonic() + GRACE
-        for thread in threads:
-            for alias, pid in thread.sessions.items():
-                if thread.is_late:
-                    with get_database(connections[alias]).second_connection() as other:
-                        getattr(other, action)(pid)
-        for thread in threads:
-            thread.finished.wait(max(0.0, deadline - time.monotonic()))
+    # A thread cannot be ended, but what it does in the databases can: first its
+    # statement, and if it goes on, its connections and all that it might still do.
+    for thread in threads:
+        thread.refuse_databases()
+        for connection, pid in thread.sessions:
+            if pid is not None and connection.connection is not None:
+                with get_database(connection).second_connection() as other:
+                    other.cancel(pid)
+    _wait(threads)
+    for thread in threads:
+        if thread.is_late:
+            for connection, _ in thread.sessions:
+                end_connection(connection)
+    _wait(threads)
+
+
+def _wait(threads: Sequence[CallThread]) -> None:
+    deadline = time.monotonic() + GRACE
+    for thread in threads:
+        thread.finished.wait(max(0.0, deadline - time.monotonic()))

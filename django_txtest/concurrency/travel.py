@@ -79,9 +79,9 @@ def pack_outcome(outcome: Outcome, label: str) -> bytes:
 
     What cannot be pickled in it is replaced by an error that says so.
     """
-    if outcome.error is not None:
-        _teach_pickle(outcome.error.original)
     try:
+        if outcome.error is not None:
+            _teach_pickle(outcome.error.original)
         packed: bytes = cloudpickle.dumps(outcome)
         pickle.loads(packed)  # some exceptions can be pickled, but not unpickled
     except Exception as failure:  # noqa: BLE001 - classes of users may raise anything
@@ -92,13 +92,13 @@ def pack_outcome(outcome: Outcome, label: str) -> bytes:
 def _teach_pickle(error: BaseException) -> None:
     """Let pickle keep the traceback, cause, notes and attributes of `error`."""
     pickling_support.install(error)
-    seen = set()
+    seen: set[int] = set()  # of ids, as an exception need not have a hash
     waiting: list[BaseException | None] = [error]
     while waiting:
         error_or_none = waiting.pop()
-        if error_or_none is None or error_or_none in seen:
+        if error_or_none is None or id(error_or_none) in seen:
             continue
-        seen.add(error_or_none)
+        seen.add(id(error_or_none))
         waiting += [error_or_none.__cause__, error_or_none.__context__]
         cls = type(error_or_none)
         if isinstance(cls.__init__, WrapperDescriptorType):

@@ -7,11 +7,14 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 from django.core import mail
 from django.db import connection, connections, transaction
+from django.db.models import QuerySet
 from django.utils import timezone, translation
 
 from tests.library.models import Book
@@ -156,11 +159,60 @@ def hold_a_lock_and_hang(pk: int) -> None:
 
 
 def start_a_process(path: str) -> None:
-    """Leave a process behind that writes its number to `path`."""
-    if os.fork() == 0:
-        Path(path).write_text(str(os.getpid()))
+    """Leave a process behind, with its number in `path`."""
+    pid = os.fork()
+    if pid == 0:
         time.sleep(600)
         os._exit(0)
+    Path(path).write_text(str(pid))
+
+
+def leave_a_forked_process_and_die() -> None:
+    if os.fork() == 0:
+        time.sleep(600)
+        os._exit(0)
+    os._exit(3)
+
+
+def connect_again_and_hang(pk: int) -> None:
+    connection.close()
+    hold_a_lock_and_hang(pk)
+
+
+def leave_a_thread_in_the_database() -> None:
+    threading.Thread(target=hang_in_the_database, daemon=True).start()
+    time.sleep(0.5)
+
+
+def sleep_and_create(seconds: float) -> None:
+    time.sleep(seconds)
+    Book.objects.create(title="late")
+
+
+@dataclass
+class WithoutHash(Exception):
+    number: int
+
+
+def raise_without_hash() -> None:
+    raise WithoutHash(3)
+
+
+def press_ctrl_c() -> None:
+    raise KeyboardInterrupt
+
+
+class AsyncCallable:
+    async def __call__(self) -> str:
+        return "called"
+
+
+def generate() -> Iterator[int]:
+    yield 1
+
+
+def queryset() -> QuerySet[Book]:
+    return Book.objects.all()
 
 
 def leave_a_transaction_open(title: str) -> None:

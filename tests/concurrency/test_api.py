@@ -4,9 +4,10 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -117,6 +118,21 @@ class EveryModeMixin:
         self.assertIs(caught.exception.__cause__, original)
         self.assertIn("also: call 3", str(caught.exception))
 
+    def test_exceptions_without_a_hash(self):
+        [error] = self.run_calls(targets.raise_without_hash)
+        self.assertIsInstance(error.original, targets.WithoutHash)
+        self.assertEqual(error.original.number, 3)
+
+    def test_what_a_call_only_promised_is_done(self):
+        Book.objects.create(title="Emma")
+        called, error, books = self.run_calls(
+            targets.AsyncCallable(), targets.generate, targets.queryset
+        )
+        self.assertEqual(called, "called")
+        self.assertIn("generator", str(error))
+        with self.assertNumQueries(0):
+            self.assertEqual([book.title for book in books], ["Emma"])
+
     def test_overridden_settings(self):
         with override_settings(SITE_ID=7, COLOUR={"b": lambda: 3}):
             del settings.ROOT_URLCONF
@@ -151,7 +167,7 @@ class EveryModeMixin:
 
     def test_a_transaction_that_a_call_leaves_open(self):
         if self.using == "inline":
-            return  # it is the test's own connection then
+            self.skipTest("it is the test's own connection then")
         self.run_calls((targets.leave_a_transaction_open, ["Emma"], {})).raise_errors()
         self.assertEqual(targets.titles(), [])
 
@@ -220,7 +236,7 @@ class ConcurrentMixin(EveryModeMixin):
 
     def test_a_lock_prevents_it(self):
         if not connection.features.has_select_for_update:
-            return  # SQLite has no row locks to test
+            self.skipTest("SQLite has no row locks")
         book = Book.objects.create(title="Emma", copies=10)
         results = self.run_calls(*[(targets.borrow_locked, [book.pk], {})] * 5)
         self.assertEqual(sorted(results), [5, 6, 7, 8, 9])
@@ -247,7 +263,7 @@ class ConcurrentMixin(EveryModeMixin):
 
     def test_a_timeout_in_the_database(self):
         if connection.vendor != "postgresql":
-            return  # nothing of SQLite waits for longer than its own limit
+            self.skipTest("nothing of SQLite waits for longer than its own limit")
         book = Book.objects.create(title="Emma")
         call = (targets.hold_a_lock_and_hang, [book.pk], {})
         [hung] = self.run_calls(call, timeout=1)
@@ -255,6 +271,21 @@ class ConcurrentMixin(EveryModeMixin):
         self.assertTrue(poll(lambda: count_sessions() == 0))
         with transaction.atomic():
             Book.objects.select_for_update(nowait=True).get(pk=book.pk)
+
+    def test_connections_that_a_call_makes_itself(self):
+        if connection.vendor != "postgresql":
+            self.skipTest("SQLite has no sessions to count")
+        book = Book.objects.create(title="Emma")
+        call = (targets.connect_again_and_hang, [book.pk], {})
+        [hung] = self.run_calls(call, timeout=1)
+        self.assertIsInstance(hung, CallTimeout)
+        self.assertTrue(poll(lambda: count_sessions() == 0))
+
+    def test_a_late_call_writes_no_more(self):
+        [hung] = self.run_calls((targets.sleep_and_create, [3], {}), timeout=0.5)
+        self.assertIsInstance(hung, CallTimeout)
+        self.assertTrue(poll(lambda: not call_threads("sleep_and_create")))
+        self.assertEqual(targets.titles(), [])
 
     def test_ctrl_c(self):
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -304,6 +335,10 @@ class ThreadTests(ConcurrentMixin, NoAtomicMixin, TestCase):
         self.run_calls(*[targets.add] * 3)
         self.assertEqual(call_threads("add"), [])
 
+    def test_keyboard_interrupt_in_a_thread(self):
+        [error] = self.run_calls(targets.press_ctrl_c)
+        self.assertIsInstance(error.original, KeyboardInterrupt)
+
     def test_results_that_cannot_be_pickled(self):
         [lock] = self.run_calls(targets.return_unpicklable)
         self.assertTrue(hasattr(lock, "acquire"))
@@ -347,6 +382,26 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
         self.assertEqual(killed.exitcode, -9)
         self.assertIn("SIGKILL", str(killed))
 
+    def test_a_child_that_dies_and_leaves_a_process(self):
+        [died] = self.run_calls(targets.leave_a_forked_process_and_die)
+        self.assertIsInstance(died, ChildCrashed)
+        self.assertEqual(died.exitcode, 3)
+
+    def test_a_thread_that_a_child_leaves_in_the_database(self):
+        if connection.vendor != "postgresql":
+            self.skipTest("SQLite has no sessions to count")
+        self.run_calls(targets.leave_a_thread_in_the_database).raise_errors()
+        self.assertTrue(poll(lambda: count_sessions() == 0))
+
+    def test_output_that_the_terminal_cannot_show(self):
+        stream = TextIOWrapper(BytesIO(), encoding="ascii")
+        with redirect_stdout(stream), redirect_stderr(StringIO()):
+            results = run_concurrently([(targets.chatter, {"text": "caf\u00e9"})])
+        self.assertEqual(results, ["caf\u00e9"])
+        self.assertIn("caf\u00e9", results.outcomes[0].stdout)
+        stream.seek(0)
+        self.assertIn("caf\\xe9", stream.read())
+
     def test_a_child_that_ignores_sigterm(self):
         [hung] = self.run_calls(targets.hang_stubbornly, timeout=1)
         self.assertIsInstance(hung, CallTimeout)
@@ -355,9 +410,8 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
         with TemporaryDirectory() as folder:
             path = Path(folder, "pid")
             self.run_calls((targets.start_a_process, {"path": str(path)}))
-            if path.exists():
-                pid = int(path.read_text())
-                self.assertTrue(poll(lambda: has_ended(pid)))
+            pid = int(path.read_text())
+        self.assertTrue(poll(lambda: has_ended(pid)))
 
     def test_lambdas_that_use_connections_and_settings(self):
         def use():
@@ -467,7 +521,38 @@ class HelperTests(NoAtomicMixin, TestCase):
         self.assertEqual(hung.timeout, 1.0)
 
 
+class AsyncTests(NoAtomicMixin, TestCase):
+    """The test runs in another thread than its set-up, and in an event loop."""
+
+    async def test_every_mode(self):
+        await Book.objects.acreate(title="Emma")
+        for using in ("spawn", "threads", "inline"):
+            results = run_concurrently([targets.titles, targets.leave], using=using)
+            self.assertEqual(results[0], ["Emma"], using)
+            self.assertIsInstance(results[1].original, SystemExit)
+
+    async def test_databases_that_the_test_may_not_use(self):
+        for using in ("spawn", "threads"):
+            call = (targets.titles, {"using": "other"})
+            [error] = run_concurrently([call], using=using)
+            self.assertIn("databases", str(error))
+
+    async def test_a_timeout(self):
+        with redirect_stderr(StringIO()):
+            [hung] = run_concurrently([targets.hang], using="spawn", timeout=0.5)
+        self.assertIsInstance(hung, CallTimeout)
+
+
 class AtomicTestCaseTests(TestCase):
+    async def test_refused_in_an_async_test(self):
+        with self.assertRaisesRegex(AtomicBlockError, "NoAtomicMixin"):
+            run_concurrently([targets.add])
+
+    def test_refused_in_a_thread(self):
+        with ThreadPoolExecutor(1) as executor:
+            future = executor.submit(run_concurrently, [targets.add])
+        self.assertIsInstance(future.exception(), AtomicBlockError)
+
     def test_refused_at_once(self):
         for using in ("spawn", "threads", "inline"):
             with self.assertRaisesRegex(AtomicBlockError, "NoAtomicMixin"):
