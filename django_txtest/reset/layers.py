@@ -88,7 +88,11 @@ class Layers:
                 self._unclean.append(baseline)
         _clear_caches()
         if errors:
-            raise errors[0]
+            first, *others = errors
+            # Not to lose the others: they have nothing to do with its own cause.
+            for other in others:
+                first.args = (f"{first}\nAlso: {type(other).__name__}: {other}",)
+            raise first
 
     def _put_back(self, database: Database, restore: Callable[[], None]) -> None:
         self._leftovers.close_ended()

@@ -30,8 +30,13 @@ class PostgreSQLBaseline(Baseline):
         if self._is_installed():
             self.forget_class_data()
             self.restore()
-        else:
+            return
+        try:
             self._install()
+        except DatabaseError as error:
+            if self.database.is_lock_timeout(error):
+                raise LocksHeld from error
+            raise
 
     def keep_class_data(self) -> None:
         """Make what is in the database now the second level."""
@@ -43,20 +48,18 @@ class PostgreSQLBaseline(Baseline):
 
     def restore(self) -> None:
         """Put the database back."""
-        seconds = settings.lock_timeout
-        deadline = time.monotonic() + seconds
-        while not self._restore(seconds):
+        deadline = time.monotonic() + settings.lock_timeout
+        while not self._restore():
             # What is not committed yet would be, after the restore: wait for it.
             if time.monotonic() > deadline:
                 raise LocksHeld
             time.sleep(0.01)
 
-    def _restore(self, seconds: float) -> bool:
+    def _restore(self) -> bool:
         """Put back what is committed; return whether that was all."""
-        milliseconds = max(1, round(seconds * 1000))
         try:
             _, is_same_schema, has_writers, _ = self._row(
-                f"SELECT txtest.restore({milliseconds}), txtest.is_same_schema(), "
+                f"SELECT txtest.restore({_lock_timeout()}), txtest.is_same_schema(), "
                 f"txtest.has_writers(), pg_advisory_unlock_all()"
             )
         except DatabaseError as error:
@@ -80,6 +83,7 @@ class PostgreSQLBaseline(Baseline):
         script = resources.files("django_txtest.reset").joinpath("postgresql.sql")
         connection = self.database.connection
         with transaction.atomic(connection.alias), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = {_lock_timeout()}")
             cursor.execute("DROP SCHEMA IF EXISTS txtest CASCADE")
             cursor.execute(script.read_text())
             cursor.execute("SELECT txtest.learn(1)")
@@ -102,3 +106,8 @@ class PostgreSQLBaseline(Baseline):
             cursor.execute(sql)
             row: tuple[Any, ...] = cursor.fetchone()
             return row
+
+
+def _lock_timeout() -> int:
+    """Return the setting in milliseconds, as PostgreSQL has it."""
+    return max(1, round(settings.lock_timeout * 1000))

@@ -21,6 +21,7 @@ from django_txtest.reset.base import Baseline, LocksHeld, schema_message
 
 _INSTALL = (
     "CREATE TABLE txtest_dirty (name TEXT)",
+    "CREATE TABLE txtest_class (name TEXT)",
     "CREATE TABLE txtest_saved (name TEXT PRIMARY KEY, columns BLOB, contents BLOB)",
     "CREATE TABLE txtest_state (migrations TEXT)",
 )
@@ -64,7 +65,10 @@ class SQLiteBaseline(Baseline):
         self._schema_version = self._read_schema_version()
         for name in self._dirty():
             self._class_data[name] = self.database.read(self._tables[name])
-        self._execute("DELETE FROM txtest_dirty")
+        with self._transaction():
+            # If this run is killed, the next one has to know which tables they were.
+            self._execute("INSERT INTO txtest_class SELECT name FROM txtest_dirty")
+            self._execute("DELETE FROM txtest_dirty")
 
     def forget_class_data(self) -> None:
         """Give the second level up: the next restore goes back to the first."""
@@ -75,16 +79,19 @@ class SQLiteBaseline(Baseline):
                 del self._tables[name]
                 self._schema_version = 0
         self._class_data = {}
+        self._execute("DELETE FROM txtest_class")
 
     def restore(self) -> None:
         """Put the database back."""
         if self._read_schema_version() != self._schema_version:
             self._mend_schema()
-        if not self._dirty():
-            return
         try:
             with self._pragma("busy_timeout", round(settings.lock_timeout * 1000)):
-                self._restore()
+                if self._dirty():
+                    self._restore()
+                else:  # others may have a write open, which would be seen later
+                    self._execute("BEGIN IMMEDIATE")
+                    self._execute("ROLLBACK")
         except DatabaseError as error:
             if self.database.is_lock_timeout(error):
                 raise LocksHeld from error
@@ -116,6 +123,8 @@ class SQLiteBaseline(Baseline):
         return bool(migrations == self._migrations())
 
     def _load(self) -> None:
+        self._execute("INSERT INTO txtest_dirty SELECT name FROM txtest_class")
+        self._execute("DELETE FROM txtest_class")
         rows = self._execute("SELECT name, columns, contents FROM txtest_saved")
         for name, columns, contents in rows.fetchall():
             self._tables[name] = Table(name, pickle.loads(columns))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 from django.db import connection, connections
 from django.test import TestCase, TransactionTestCase
 
@@ -23,6 +26,9 @@ class ExpectationsMixin:
             self.assertFalse(Book.objects.using(alias).exists(), alias)
 
     def spoil(self):
+        if os.environ.get("TXTEST_SUITE_KILL") == type(self).__name__:
+            Book.objects.create(title="The last words")
+            os.kill(os.getpid(), signal.SIGKILL)
         for alias in self.databases:
             Genre.objects.using(alias).filter(name="Crime").delete()
             Book.objects.using(alias).create(title="Emma")

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from django.db import connections
 
 ROOT = Path(__file__).resolve().parents[2]
+DJANGO = (sys.executable, "-m", "django")
 
 
 class SuiteTests(unittest.TestCase):
@@ -31,11 +32,16 @@ class SuiteTests(unittest.TestCase):
             "TXTEST_SUITE_PREFIX": prefix,
         }
 
-    def run_suite(self, *options, module="mixed", classes=None, count):
-        labels = [f"tests.suites.{module}.{name}" for name in classes or ()]
-        completed = subprocess.run(
-            [sys.executable, "-m", "django", "test", "--noinput", *options]
-            + (labels or [f"tests.suites.{module}"]),
+    def run_suite(self, *options, module="mixed", count):
+        completed = self.run_process(*options, module=module)
+        output = completed.stdout + completed.stderr
+        self.assertEqual(completed.returncode, 0, output)
+        [ran] = re.findall(r"^Ran (\d+) tests? in", output, re.MULTILINE)
+        self.assertEqual(int(ran), count, output)
+
+    def run_process(self, *options, module="mixed"):
+        return subprocess.run(
+            [*DJANGO, "test", f"tests.suites.{module}", "--noinput", *options],
             env=self.environment,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -44,10 +50,6 @@ class SuiteTests(unittest.TestCase):
             timeout=300,
             check=False,
         )
-        output = completed.stdout + completed.stderr
-        self.assertEqual(completed.returncode, 0, output)
-        [ran] = re.findall(r"^Ran (\d+) tests? in", output, re.MULTILINE)
-        self.assertEqual(int(ran), count, output)
 
     def test_in_order_and_in_reverse(self):
         self.run_suite(count=13)
@@ -59,6 +61,15 @@ class SuiteTests(unittest.TestCase):
 
     def test_in_parallel(self):
         self.run_suite("--parallel", "2", count=13)
+
+    def test_a_run_that_was_killed(self):
+        for name in ("FirstCommittingTests", "SecondCommittingTests"):
+            self.environment["TXTEST_SUITE_KILL"] = name
+            killed = self.run_process("--keepdb")
+            self.assertEqual(killed.returncode, -9, killed.stderr)
+            del self.environment["TXTEST_SUITE_KILL"]
+            self.run_suite("--keepdb", count=13)
+        self.run_suite(count=13)
 
     def test_with_a_role_that_is_no_superuser(self):
         if connections["default"].vendor != "postgresql":
