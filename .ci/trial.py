@@ -11,6 +11,12 @@ DATABASES = {"default": embedded.postgresql()}
 INSTALLED_APPS += ["django_txtest"]
 """
 
+PLAIN_SETTINGS = """
+from project.settings import *
+
+INSTALLED_APPS.remove("django_txtest")
+"""
+
 TESTS = """
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
@@ -46,6 +52,10 @@ def main():
     run("-c", "import django_txtest; assert 'site-packages' in django_txtest.__file__")
     run("manage.py", "check")
     run("manage.py", "test", "project")
+    # The mixin needs no app.
+    Path("project/plain.py").write_text(PLAIN_SETTINGS, encoding="utf-8")
+    test = "project.tests.TrialTests.test_commits"
+    run("manage.py", "test", test, "--settings", "project.plain")
 
 
 def run(*arguments):

@@ -55,11 +55,11 @@ def run_in_processes(
     try:
         for call, stdin in zip(calls, packed, strict=True):
             processes.append(CallProcess(call, stdin))
-        _receive(processes, START_TIMEOUT, lambda process: process.is_ready)
+        _receive(processes, START_TIMEOUT, lambda p: p.is_ready or p.is_done)
         ready = [process for process in processes if process.is_ready]
         for process in ready:
             process.go(timeout)
-        _receive(ready, timeout + STACK_TIMEOUT, lambda process: process.is_done)
+        _receive(ready, timeout + STACK_TIMEOUT, lambda p: p.is_done)
         _end(processes)
         return [process.outcome() for process in processes]
     finally:
@@ -91,8 +91,10 @@ class CallProcess:
 
     def __init__(self, call: Call, stdin: bytes) -> None:
         self.call = call
+        #: Whether it has its connections, and waits to begin.
         self.is_ready = False
-        self.is_done = False
+        #: Whether it ended without a word on its call.
+        self.is_dead = False
         self.sessions: dict[str, int] = {}
         # PostgreSQL's client library tells the server: so all sessions can be found.
         self.application_name = f"txtest {uuid.uuid4()}"
@@ -117,11 +119,10 @@ class CallProcess:
             )
 
     def go(self, timeout: float) -> None:
-        """Let the call begin, if the process is ready and waits for it."""
+        """Let the call begin."""
         self._timeout = timeout
-        if not self.is_done:
-            with suppress(OSError):
-                self.channel.send(None)
+        with suppress(OSError):
+            self.channel.send(None)
 
     def receive(self) -> None:
         """Take in one message, or the end of the process."""
@@ -131,19 +132,18 @@ class CallProcess:
                 raise EOFError
             kind, content = self.channel.recv()
         except (EOFError, OSError):
-            self.is_ready = self.is_done = True
+            self.is_dead = True
             return
-        self.is_ready = True
         if kind == READY:
+            self.is_ready = True
             self.sessions = content
         elif kind == DONE:
             self._packed_outcome = content
-            self.is_done = True
 
     @property
-    def has_outcome(self) -> bool:
-        """Whether the process said what became of its call."""
-        return self._packed_outcome is not None
+    def is_done(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.is_dead or self._packed_outcome is not None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and to all that it started."""
@@ -186,7 +186,7 @@ class CallProcess:
                 )
                 return Outcome(error=CallError(label, original))
             return outcome
-        if self.is_done:  # it ended, rather than being ended
+        if self.is_dead:
             return Outcome(error=ChildCrashed(label, self.process.returncode, stderr))
         if not self.is_ready:
             late = CallTimeout(label, START_TIMEOUT, stderr, started=False)

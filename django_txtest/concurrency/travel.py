@@ -65,13 +65,12 @@ def pack_call(surroundings: Surroundings, call: Call) -> bytes:
     ]
     try:
         packed_call = _pickle(call)
-    except Exception:
+    except Exception:  # noqa: BLE001 - to say which part it was
         for name, value in parts:
             _dumps(value, f"The {name} of {call.label}")
-        raise
+        packed_call = _dumps(call, call.label.capitalize())
     # The call is unpickled on its own, once its surroundings are in place.
-    packed: bytes = cloudpickle.dumps((surroundings, call.label, packed_call))
-    return packed
+    return _dumps((surroundings, call.label, packed_call), "What the settings say")
 
 
 def pack_outcome(outcome: Outcome, label: str) -> bytes:

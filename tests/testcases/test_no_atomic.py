@@ -4,10 +4,13 @@ import threading
 import unittest
 from contextlib import suppress
 from functools import partial
+from unittest import mock
 
+from django.apps import apps
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sites.models import Site
+from django.core import serializers
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transaction
 from django.db.models import Model
 from django.test import (
@@ -254,15 +257,27 @@ class FixtureTests(NoAtomicMixin, TestCase):
         self.assertEqual(Book.objects.get().pk, 100)
 
 
-class SerializedRollbackTests(NoAtomicMixin, TestCase):
-    serialized_rollback = True
+class SerializedRollbackTests(InnerTestsMixin, unittest.TestCase):
+    def test_serialized_contents_are_class_data(self):
+        class Serialized(NoAtomicMixin, TestCase):
+            serialized_rollback = True
 
-    def test_a_migration_rows(self):
-        self.assertEqual(genres(), GENRES)
-        Genre.objects.all().delete()
+            def test_a(self):
+                self.assertEqual(genres(), {*GENRES, "Memoir"})
+                Genre.objects.all().delete()
 
-    def test_b_migration_rows(self):
-        self.assertEqual(genres(), GENRES)
+            def test_b(self):
+                self.assertEqual(genres(), {*GENRES, "Memoir"})
+
+        contents = serializers.serialize("json", [Genre(pk=50, name="Memoir")])
+        with mock.patch.object(
+            connection._connections["default"],
+            "_test_serialized_contents",
+            contents,
+            create=True,
+        ):
+            self.assertPasses(Serialized)
+        self.assertPasses(MigrationRowsTests.Plain)
 
 
 class ResetSequencesTests(NoAtomicMixin, TestCase):
@@ -320,6 +335,7 @@ class AvailableAppsTests(NoAtomicMixin, TestCase):
     available_apps = ("tests.library",)
 
     def test_a(self):
+        self.assertFalse(apps.is_installed("django.contrib.auth"))
         Book.objects.create(title="Emma")
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM auth_permission")
@@ -337,6 +353,7 @@ class CacheTests(NoAtomicMixin, TestCase):
         ContentType.objects.get_for_model(Book)
         Site.objects.get_current()
         ContentType.objects.all().delete()
+        ContentType.objects.clear_cache()
         Site.objects.all().delete()
         ContentType.objects.get_for_model(Book)
         Site.objects.create(pk=1, domain="stale.test", name="stale")
