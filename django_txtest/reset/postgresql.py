@@ -50,13 +50,13 @@ class PostgreSQLBaseline(Baseline):
         """Put the database back."""
         deadline = time.monotonic() + settings.lock_timeout
         while not self._restore():
-            # What is not committed yet would be, after the restore: wait for it.
+            # What is not committed yet could be after the restore: wait for it.
             if time.monotonic() > deadline:
                 raise LocksHeld
             time.sleep(0.01)
 
     def _restore(self) -> bool:
-        """Put back what is committed; return whether that was all."""
+        """Put back what is committed; return whether there was no more to do."""
         try:
             _, is_same_schema, has_writers, _ = self._row(
                 f"SELECT txtest.restore({_lock_timeout()}), txtest.is_same_schema(), "
@@ -70,7 +70,7 @@ class PostgreSQLBaseline(Baseline):
             raise
         if not is_same_schema:
             self._mend_schema()
-        return not has_writers
+        return is_same_schema and not has_writers
 
     def _is_installed(self) -> bool:
         (has_schema,) = self._row("SELECT to_regclass('txtest.tables') IS NOT NULL")
@@ -91,6 +91,7 @@ class PostgreSQLBaseline(Baseline):
     def _mend_schema(self) -> None:
         """Drop the tables that the test created; raise if it did anything else."""
         with self.database.connection.cursor() as cursor:
+            cursor.execute("SELECT txtest.doubt_everything()")
             cursor.execute("SELECT change, name FROM txtest.schema_changes()")
             changes = cursor.fetchall()
             for change, name in changes:

@@ -10,7 +10,7 @@ from django.db import connections
 
 # What lasts for longer than a transaction: settings, temporary tables, locks, ...
 _CHANGES = re.compile(
-    r"\s*(SET|RESET|DISCARD|LISTEN|LOAD|PREPARE|PRAGMA|ATTACH|CREATE\s+TEMP)\b"
+    r"\s*(SET|RESET|DISCARD|LISTEN|LOAD|PREPARE|PRAGMA|ATTACH|CREATE\s+TEMP(ORARY)?)\b"
     r"|.*\b(set_config|pg_(try_)?advisory_lock\w*|pg_temp)\b",
     re.IGNORECASE | re.DOTALL,
 )

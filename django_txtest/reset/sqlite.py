@@ -148,6 +148,18 @@ class SQLiteBaseline(Baseline):
             self._execute("INSERT INTO txtest_state VALUES (?)", [migrations])
         self._schema_version = self._read_schema_version()
 
+    def _doubt_everything(self) -> None:
+        """Watch tables again that were made anew, and look at all of them once.
+
+        Django's ALTER TABLE makes a table anew; that of SQLite fires no triggers.
+        """
+        rows = self._execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        triggers = {name for (name,) in rows.fetchall()}
+        for name, table in self._tables.items():
+            if f"txtest_INSERT_{_plain(name)}" not in triggers:
+                self._watch(table)
+            self._mark(name)
+
     def _uninstall(self) -> None:
         ours = self._execute(
             "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'trigger') "
@@ -157,7 +169,7 @@ class SQLiteBaseline(Baseline):
             self._execute(f'DROP {kind} "{name}"')
 
     def _watch(self, table: Table) -> None:
-        plain = table.name.strip('"')
+        plain = _plain(table.name)
         literal = table.name.replace("'", "''")
         for operation in ("INSERT", "UPDATE", "DELETE"):
             self._execute(
@@ -204,6 +216,7 @@ class SQLiteBaseline(Baseline):
         with self._pragma("foreign_keys", 0):
             for name in current.keys() - self._tables.keys():
                 self._execute(f"DROP TABLE {name}")
+        self._doubt_everything()
         self._schema_version = self._read_schema_version()
 
     # Statements
@@ -246,6 +259,10 @@ class SQLiteBaseline(Baseline):
         yield
         for _, sql in triggers:
             self._execute(sql)
+
+
+def _plain(name: str) -> str:
+    return name.strip('"')
 
 
 def _same_rows(rows: list[Any], others: list[Any]) -> bool:

@@ -12,7 +12,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.contrib.sites.models import Site
 from django.core import serializers
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transaction
-from django.db.models import Model
+from django.db.models import CharField, Model
 from django.test import (
     SimpleTestCase,
     TestCase,
@@ -664,6 +664,66 @@ class LeftoverTests(InnerTestsMixin, unittest.TestCase):
 
         self.addCleanup(self.execute, "DROP TABLE IF EXISTS left_behind")
         self.assertPasses(self.committing(leave))
+
+    def test_a_temporary_table(self):
+        for kind in ("TEMP", "TEMPORARY"):
+            sql = f"CREATE {kind} TABLE passing (id integer)"
+            leave = partial(self.execute, sql)
+            self.assertPasses(self.committing(leave), self.committing(leave))
+
+    def test_a_column_that_was_dropped_and_made_anew(self):
+        execute = self.execute
+
+        class Leaving(NoAtomicMixin, TestCase):
+            @classmethod
+            def setUpTestData(cls):
+                Loan.objects.create(pk=1, reader="Ann")
+
+            def test_a(self):
+                self.assertEqual(Loan.objects.get().reader, "Ann")
+                table = "ALTER TABLE library_loan"
+                execute(f"{table} DROP COLUMN reader")
+                execute(f"{table} ADD COLUMN reader varchar(100) NOT NULL DEFAULT ''")
+
+            def test_b(self):
+                self.assertEqual(Loan.objects.get().reader, "Ann")
+                Loan.objects.update(reader="Bob")
+
+            def test_c(self):
+                self.assertEqual(Loan.objects.get().reader, "Ann")
+
+        self.assertPasses(Leaving)
+        self.assertPasses(MigrationRowsTests.Plain)
+
+    def test_a_table_that_django_alters(self):
+        field = Reader._meta.get_field("name")
+        longer = CharField(max_length=200)
+        longer.set_attributes_from_name("name")
+
+        class Leaving(NoAtomicMixin, TestCase):
+            def test_a(self):
+                for old, new in ((field, longer), (longer, field)):
+                    with connection.schema_editor() as editor:
+                        editor.alter_field(Reader, old, new)
+
+            def test_b(self):
+                Reader.objects.create(name="Ann")
+
+            def test_c(self):
+                self.assertFalse(Reader.objects.exists())
+
+        self.assertPasses(Leaving)
+
+    def test_a_column_type(self):
+        def alter(kind):
+            self.execute(f"ALTER TABLE library_reader ALTER name TYPE {kind}")
+
+        if connection.vendor != "postgresql":
+            self.skipTest("SQLite has no types to alter")
+        problems = self.problems(self.committing(partial(alter, "text")))
+        alter("varchar(100)")
+        self.assertIn("altered public.library_reader", problems[0])
+        self.assertPasses(self.committing(lambda: None))
 
     def test_a_table_that_was_dropped(self):
         def leave():
