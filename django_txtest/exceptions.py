@@ -29,7 +29,8 @@ class AtomicBlockError(TxTestError):
     """Concurrent calls cannot see the rows of the atomic block that they are made in.
 
     In a TestCase, put NoAtomicMixin first among the base classes, so that the test
-    really commits; elsewhere, leave the atomic block before the call.
+    really commits; in a pytest function, use django_db(transaction=True); elsewhere,
+    leave the atomic block before the call.
     """
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
-from django.db import connections
+from django.db import Error, connections
 
 from django_txtest.concurrency.calls import Call, CallSpec, Target, parse_calls
 from django_txtest.concurrency.processes import run_in_processes
@@ -58,7 +59,7 @@ def run_concurrently(
     timeout = settings.call_timeout if timeout is None else timeout
     if using not in MODES:
         raise InvalidCall(f"using={using!r} is not one of {', '.join(MODES)}.")
-    if not timeout > 0:
+    if not isinstance(timeout, (int, float)) or not timeout > 0:
         raise InvalidCall(f"timeout={timeout!r} is not a positive number of seconds.")
     if _is_in_event_loop():
         # Django lets no code of such a thread use the database.
@@ -93,6 +94,8 @@ def _is_in_event_loop() -> bool:
 
 def call_concurrently(n: int, target: Target, /, *args: Any, **kwargs: Any) -> Results:
     """Make the same call `n` times at the same time; see `run_concurrently`."""
+    if not isinstance(n, int):
+        raise InvalidCall(f"The first argument is the number of calls, not {n!r}.")
     if n < 1:
         raise InvalidCall(f"A call cannot be made {n} times.")
     return run_concurrently([(target, args, kwargs)] * n)
@@ -105,10 +108,16 @@ def make_concurrent_calls(*calls: CallSpec) -> Results:
 
 def _usable_aliases(*, shared: bool) -> list[str]:
     aliases = allowed_aliases()
-    if aliases and is_rolled_back(running_test_class()):
+    test_class = running_test_class()
+    if aliases and is_rolled_back(test_class):
         raise AtomicBlockError
     for alias in aliases:
         connection = connections[alias]
+        if test_class is None:
+            # pytest-django refuses databases to a test that has no mark for them. The
+            # processes could not know. What the server refuses, the calls will say.
+            with suppress(Error):
+                connection.ensure_connection()
         left_autocommit = connection.connection is not None and (
             connection.in_atomic_block or not connection.autocommit
         )

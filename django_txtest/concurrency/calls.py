@@ -107,6 +107,7 @@ def parse_calls(specs: Iterable[CallSpec]) -> list[Call]:
 def _parse(number: int, spec: CallSpec) -> Call:
     args: Any = ()
     kwargs: Any = {}
+    target: Any
     match spec:
         case (target, kwargs):
             pass
@@ -114,16 +115,19 @@ def _parse(number: int, spec: CallSpec) -> Call:
             pass
         case _:
             target = spec
-    if (
-        not (callable(target) or isinstance(target, str))
-        or not isinstance(args, Sequence)
-        or isinstance(args, str)
-        or not isinstance(kwargs, Mapping)
-    ):
+    if not (callable(target) or isinstance(target, str)):
+        problem = f"The target {target!r} is not a callable: was it called already?"
+    elif not isinstance(args, Sequence) or isinstance(args, str):
+        problem = f"The arguments {args!r} are not a list or tuple."
+    elif not isinstance(kwargs, Mapping):
+        problem = f"The keyword arguments {kwargs!r} are not a dict."
+    else:
+        problem = ""
+    if problem:
         raise InvalidCall(
-            f"Call {number} is {spec!r}. A call is a target, (target, kwargs) or "
-            f"(target, args, kwargs), and a target is a callable or "
-            f"'package.module:function'."
+            f"Call {number} is {spec!r}. {problem} A call is a target, "
+            f"(target, kwargs) or (target, args, kwargs), and a target is a callable "
+            f"or 'package.module:function'."
         )
     resolve(target)  # an error here is earlier and plainer than one in a child
     return Call(f"call {number} ({_name(target)})", target, tuple(args), dict(kwargs))

@@ -114,9 +114,10 @@ def _portable(outcome: Outcome, label: str, failure: Exception) -> Outcome:
         lines = traceback.format_exception(outcome.error.original)
         original: Exception = RemoteError("".join(lines))
     else:
+        why = str(failure).rstrip(".")
         original = PicklingError(
             f"The result, a {type(outcome.value).__qualname__}, cannot be pickled: "
-            f"{failure}. Return something that can, such as a primary key."
+            f"{why}. Return something that can, such as a primary key."
         )
     return replace(outcome, value=None, error=CallError(label, original))
 

@@ -125,7 +125,7 @@ class Database:
         """Tell whether this is a database that Django's test runner made."""
         name = str(self.connection.settings_dict["NAME"])
         test_name = self.connection.settings_dict["TEST"]["NAME"]
-        return name.startswith(test_name or TEST_DATABASE_PREFIX)
+        return name.startswith(str(test_name or TEST_DATABASE_PREFIX))
 
     @contextmanager
     def second_connection(self) -> Iterator[Database]:

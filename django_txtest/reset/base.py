@@ -11,7 +11,7 @@ from django_txtest.databases import Database
 def schema_message(database: Database, changes: Sequence[str]) -> str:
     """Say what a test did to the schema that cannot be undone."""
     return (
-        f"In the database {database.connection.alias!r} a test "
+        f"In the database {database.connection.alias!r} this test, or one before it, "
         f"{' and '.join(changes)}, which cannot be undone. Let the test undo it "
         f"itself, before it ends. This test database is spoiled: run again without "
         f"--keepdb."

@@ -101,7 +101,7 @@ class Layers:
         except LocksHeld as error:
             blockers = self._end_blockers(database)
             restore()
-            raise _leftover(database, blockers) from error
+            raise _leftover(database, blockers) from error.__cause__
         except Error:
             # What the test did to its session may be the cause: try on a new one.
             database.connection.close()

@@ -66,7 +66,7 @@ class PostgreSQLBaseline(Baseline):
             if self.database.is_lock_timeout(error):
                 raise LocksHeld from error
             if self.database.is_usable():
-                self._mend_schema()
+                self._mend_schema(error)
             raise
         if not is_same_schema:
             self._mend_schema()
@@ -88,8 +88,11 @@ class PostgreSQLBaseline(Baseline):
             cursor.execute(script.read_text())
             cursor.execute("SELECT txtest.learn(1)")
 
-    def _mend_schema(self) -> None:
-        """Drop the tables that the test created; raise if it did anything else."""
+    def _mend_schema(self, error: DatabaseError | None = None) -> None:
+        """Drop the tables that the test created; raise if it did anything else.
+
+        :param error: what came of it, if that is how it was noticed.
+        """
         with self.database.connection.cursor() as cursor:
             cursor.execute("SELECT txtest.doubt_everything()")
             cursor.execute("SELECT change, name FROM txtest.schema_changes()")
@@ -99,7 +102,8 @@ class PostgreSQLBaseline(Baseline):
                     cursor.execute(f"DROP TABLE IF EXISTS {name} CASCADE")
         undone = [f"{change} {name}" for change, name in changes if change != "created"]
         if undone:
-            raise SchemaChanged(schema_message(self.database, undone))
+            message = schema_message(self.database, undone)
+            raise SchemaChanged(message) from (error and error.__cause__)
         self._row("SELECT txtest.note_schema()")
 
     def _row(self, sql: str) -> tuple[Any, ...]:

@@ -510,6 +510,14 @@ class HelperTests(NoAtomicMixin, TestCase):
     def test_bad_arguments(self):
         with self.assertRaisesRegex(InvalidCall, "0 times"):
             call_concurrently(0, targets.add)
+        with self.assertRaisesRegex(InvalidCall, "number of calls"):
+            call_concurrently(targets.add, 2)
+        with self.assertRaisesRegex(InvalidCall, "called already"):
+            call_concurrently(2, targets.add(1))
+        with self.assertRaisesRegex(InvalidCall, "keyword arguments .* not a dict"):
+            run_concurrently([(targets.add, [1])])
+        with self.assertRaisesRegex(InvalidCall, "timeout"):
+            run_concurrently([targets.add], timeout="3")
         with self.assertRaisesRegex(InvalidCall, "telepathy"):
             run_concurrently([targets.add], using="telepathy")
         with self.assertRaisesRegex(InvalidCall, "timeout"):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import threading
 import unittest
+from pathlib import Path
+from unittest import mock
 
 from django.db import DatabaseError, connection, connections, transaction
 from django.test import TestCase
@@ -60,6 +62,14 @@ class EveryDatabaseTests(NoAtomicMixin, TestCase):
             names = " ".join(table.name for table in database.tables())
             self.assertIn("library_loan", names)
             self.assertIn("django_migrations", names)
+
+    def test_the_name_of_a_test_database_may_be_a_path(self):
+        name = Path(str(connection.settings_dict["NAME"]))
+        test = {**connection.settings_dict["TEST"], "NAME": name}
+        with mock.patch.dict(connection.settings_dict, TEST=test, NAME=name):
+            self.assertTrue(Database(connection).is_test_database())
+        with mock.patch.dict(connection.settings_dict, TEST=test, NAME="shop"):
+            self.assertFalse(Database(connection).is_test_database())
 
     def test_identity(self):
         with get_database(connection).second_connection() as other:

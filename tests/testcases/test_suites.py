@@ -88,6 +88,31 @@ class SuiteTests(unittest.TestCase):
         self.run_suite(module="memory", count=5)
         self.run_suite("--reverse", module="memory", count=5)
 
+    def test_calls_where_databases_are_refused(self):
+        """As pytest-django refuses them to a test that has no mark for them."""
+        script = """
+import django
+django.setup()
+from django.db.backends.base.base import BaseDatabaseWrapper
+def refuse(self):
+    raise RuntimeError("no database for you")
+BaseDatabaseWrapper.ensure_connection = refuse
+from django_txtest import call_concurrently
+from tests.concurrency import targets
+call_concurrently(1, targets.add)
+"""
+        completed = subprocess.run(
+            [sys.executable, "-c", script],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.assertIn("RuntimeError: no database for you", completed.stderr)
+        self.assertNotIn("concurrent_call_wrapper", completed.stderr)
+
     def test_keepdb_twice(self):
         for _ in range(2):
             self.run_suite("--keepdb", count=13)
