@@ -197,6 +197,38 @@ class PostgreSQLTests(NoAtomicMixin, TestCase):
         self.execute("INSERT INTO corner.a VALUES (1)")
         self.check_round_trip("corner.a", "corner.log")
 
+    def test_a_deadlock_counts_as_a_lock_that_could_not_be_had(self):
+        """The server may end the reset before the reset's own time is up."""
+        first, second = Genre.objects.order_by("pk")[:2]
+        database = get_database(connection)
+        errors = []
+        with database.second_connection() as other:
+            other.connection.set_autocommit(False)
+            other.connection.inc_thread_sharing()
+
+            def update(pk):
+                try:
+                    sql = "UPDATE library_genre SET name = name WHERE id = %s"
+                    other._execute(sql, [pk])
+                except DatabaseError as error:
+                    errors.append(error)
+
+            update(first.pk)
+            with transaction.atomic():
+                Genre.objects.filter(pk=second.pk).update(name=second.name)
+                thread = threading.Thread(target=update, args=[second.pk])
+                thread.start()
+                try:
+                    with transaction.atomic():
+                        Genre.objects.filter(pk=first.pk).update(name=first.name)
+                except DatabaseError as error:
+                    errors.append(error)
+            thread.join(60)
+            other.connection.rollback()
+        [error] = errors
+        self.assertIn("deadlock", str(error))
+        self.assertTrue(database.is_lock_timeout(error))
+
     def test_ending_sessions(self):
         database = get_database(connection)
         with database.second_connection() as other:
