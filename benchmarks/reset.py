@@ -46,6 +46,7 @@ def parse() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sqlite", action="store_true", help="use a SQLite file")
+    parser.add_argument("--memory", action="store_true", help="use SQLite in memory")
     parser.add_argument("--tables", type=int, nargs="+", default=[20, 100, 400])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
@@ -62,11 +63,12 @@ def configure(options: argparse.Namespace, folder: str) -> None:
 
     from django_txtest import embedded
 
-    if options.sqlite:
+    if options.memory:
+        database = {"ENGINE": "django.db.backends.sqlite3"}
+    elif options.sqlite:
         database = {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": f"{folder}/bench.sqlite3",
-            "OPTIONS": {"init_command": "PRAGMA synchronous = OFF"},
             "TEST": {"NAME": f"{folder}/test_bench.sqlite3"},
         }
     else:

@@ -22,8 +22,7 @@ from django_txtest.reset.base import Baseline, LocksHeld, schema_message
 _INSTALL = (
     "CREATE TABLE txtest_dirty (name TEXT)",
     "CREATE TABLE txtest_class (name TEXT)",
-    "CREATE TABLE txtest_saved (name TEXT PRIMARY KEY, columns BLOB, contents BLOB)",
-    "CREATE TABLE txtest_state (migrations TEXT)",
+    "CREATE TABLE txtest_state (migrations TEXT, schema INTEGER, contents BLOB)",
 )
 
 # Triggers of SQLite are for each row: the condition keeps the log short.
@@ -47,6 +46,12 @@ class SQLiteBaseline(Baseline):
         self._class_data: dict[str, list[Any]] = {}
         self._tables: dict[str, Table] = {}
         self._schema_version = 0
+        #: The triggers of the user, once they were needed: names, and how to make them.
+        self._triggers: list[tuple[str, str]] | None = None
+        #: A connection, and what puts its pragmas back.
+        self._known: object = None
+        self._usual: Sequence[str] = ()
+        self._keeps_journal = False
 
     def begin_class(self) -> None:
         """Learn what migrations left; if that is known, restore it."""
@@ -62,7 +67,7 @@ class SQLiteBaseline(Baseline):
             self._tables[table.name] = table
             self._watch(table)
             self._mark(table.name)
-        self._schema_version = self._read_schema_version()
+        self._note_schema()
         for name in self._dirty():
             self._class_data[name] = self.database.read(self._tables[name])
         with self._transaction():
@@ -80,27 +85,33 @@ class SQLiteBaseline(Baseline):
                 self._schema_version = 0
         self._class_data = {}
         self._execute("DELETE FROM txtest_class")
+        if self._keeps_journal:  # Django would leave its file behind
+            self._execute("PRAGMA journal_mode = DELETE")
 
     def restore(self) -> None:
         """Put the database back."""
-        if self._read_schema_version() != self._schema_version:
-            self._mend_schema()
+        usual = self._usual_pragmas()
+        self._execute(f"PRAGMA busy_timeout = {round(settings.lock_timeout * 1000)}")
+        self._execute("PRAGMA foreign_keys = OFF")
         try:
-            with self._pragma("busy_timeout", round(settings.lock_timeout * 1000)):
-                if self._dirty():
-                    self._restore()
-                else:  # others may have a write open, which would be seen later
-                    self._execute("BEGIN IMMEDIATE")
-                    self._execute("ROLLBACK")
+            # Also if there is nothing to do: waits for those with a write open.
+            with self._transaction():
+                if self._read_schema_version() != self._schema_version:
+                    self._mend_schema()
+                if dirty := self._dirty():
+                    self._restore(dirty)
         except DatabaseError as error:
             if self.database.is_lock_timeout(error):
                 raise LocksHeld from error
             raise
+        finally:
+            for pragma in usual:
+                self._execute(pragma)
 
-    def _restore(self) -> None:
-        with self._pragma("foreign_keys", 0), self._transaction(), self._triggers_off():
-            for name in self._dirty():
-                saved = self._class_data.get(name, self._migrated.get(name, []))
+    def _restore(self, dirty: Sequence[str]) -> None:
+        with self._triggers_off():
+            for name in dirty:
+                saved = self._class_data.get(name, self._migrated.get(name))
                 table = self._tables[name]
                 # By their text, as 1, 1.0 and True are equal, but not the same value.
                 if saved and _same_rows(saved, self.database.read(table)):
@@ -109,7 +120,28 @@ class SQLiteBaseline(Baseline):
                 if saved:
                     self.database.insert(table, saved)
             self._execute("DELETE FROM txtest_dirty")
-        self._schema_version = self._read_schema_version()
+
+    def _usual_pragmas(self) -> Sequence[str]:
+        """Return what puts the pragmas back that a restore changes.
+
+        On a new connection, commits are told to overwrite the head of the journal, and
+        not to delete its file, which is as safe; and not to wait for the disk, which
+        only a power failure would notice. A test that changes pragmas gets the next one
+        a new connection. https://sqlite.org/pragma.html
+        """
+        connection = self.database.connection
+        if connection.connection is None or self._known is not connection.connection:
+            self._usual = [
+                f"PRAGMA {name} = {self._execute(f'PRAGMA {name}').fetchone()[0]}"
+                for name in ("foreign_keys", "busy_timeout")
+            ]
+            (mode,) = self._execute("PRAGMA journal_mode").fetchone()
+            self._keeps_journal = mode == "delete"
+            if self._keeps_journal:
+                self._execute("PRAGMA journal_mode = PERSIST")
+            self._execute("PRAGMA synchronous = OFF")
+            self._known = connection.connection
+        return self._usual
 
     # What is kept in the database
 
@@ -125,10 +157,11 @@ class SQLiteBaseline(Baseline):
     def _load(self) -> None:
         self._execute("INSERT INTO txtest_dirty SELECT name FROM txtest_class")
         self._execute("DELETE FROM txtest_class")
-        rows = self._execute("SELECT name, columns, contents FROM txtest_saved")
-        for name, columns, contents in rows.fetchall():
-            self._tables[name] = Table(name, pickle.loads(columns))
-            self._migrated[name] = pickle.loads(contents)
+        state = self._execute("SELECT schema, contents FROM txtest_state")
+        self._schema_version, contents = state.fetchone()
+        for name, columns, rows in pickle.loads(contents):
+            self._tables[name] = Table(name, columns)
+            self._migrated[name] = rows
 
     def _install(self) -> None:
         with self._transaction():
@@ -136,17 +169,18 @@ class SQLiteBaseline(Baseline):
             for statement in _INSTALL:
                 self._execute(statement)
             for table in self.database.tables():
-                rows = self.database.read(table)
                 self._tables[table.name] = table
-                self._migrated[table.name] = rows
-                self._execute(
-                    "INSERT INTO txtest_saved VALUES (?, ?, ?)",
-                    [table.name, pickle.dumps(table.columns), pickle.dumps(rows)],
-                )
+                self._migrated[table.name] = self.database.read(table)
                 self._watch(table)
-            migrations = self._migrations()
-            self._execute("INSERT INTO txtest_state VALUES (?)", [migrations])
-        self._schema_version = self._read_schema_version()
+            contents = [
+                (name, table.columns, self._migrated[name])
+                for name, table in self._tables.items()
+            ]
+            self._execute(
+                "INSERT INTO txtest_state VALUES (?, 0, ?)",
+                [self._migrations(), pickle.dumps(contents)],
+            )
+            self._note_schema()
 
     def _doubt_everything(self) -> None:
         """Watch tables again that were made anew, and look at all of them once.
@@ -196,6 +230,13 @@ class SQLiteBaseline(Baseline):
         rows = self._execute("SELECT DISTINCT name FROM txtest_dirty")
         return [name for (name,) in rows.fetchall()]
 
+    def _note_schema(self) -> None:
+        self._triggers = None
+        version = self._read_schema_version()
+        if version != self._schema_version:
+            self._schema_version = version
+            self._execute("UPDATE txtest_state SET schema = ?", [version])
+
     def _read_schema_version(self) -> int:
         # It grows with every statement that changes the schema.
         (version,) = self._execute("PRAGMA schema_version").fetchone()
@@ -213,29 +254,24 @@ class SQLiteBaseline(Baseline):
         for name, table in self._tables.items():
             if current.get(name) != table:
                 raise SchemaChanged(schema_message(self.database, [f"altered {name}"]))
-        with self._pragma("foreign_keys", 0):
-            for name in current.keys() - self._tables.keys():
-                self._execute(f"DROP TABLE {name}")
+        for name in current.keys() - self._tables.keys():
+            self._execute(f"DROP TABLE {name}")
         self._doubt_everything()
-        self._schema_version = self._read_schema_version()
+        self._note_schema()
 
     # Statements
 
     def _execute(self, sql: str, params: Sequence[Any] = ()) -> sqlite3.Cursor:
+        # Without Django's cursor, which would take longer than what it executes.
         connection = self.database.connection
-        connection.ensure_connection()
-        with connection.wrap_database_errors:
-            cursor: sqlite3.Cursor = connection.connection.execute(sql, params)
-            return cursor
-
-    @contextmanager
-    def _pragma(self, name: str, value: int) -> Iterator[None]:
-        (before,) = self._execute(f"PRAGMA {name}").fetchone()
-        self._execute(f"PRAGMA {name} = {value}")
+        if connection.connection is None:
+            connection.connect()
         try:
-            yield
-        finally:
-            self._execute(f"PRAGMA {name} = {before}")
+            cursor: sqlite3.Cursor = connection.connection.execute(sql, params)
+        except sqlite3.Error:
+            with connection.wrap_database_errors:
+                raise
+        return cursor
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -250,15 +286,18 @@ class SQLiteBaseline(Baseline):
     @contextmanager
     def _triggers_off(self) -> Iterator[None]:
         """Within a transaction, keep the user's own triggers from acting."""
-        triggers = self._execute(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' "
-            "AND name NOT LIKE 'txtest~_%' ESCAPE '~'"
-        ).fetchall()
-        for name, _ in triggers:
+        if self._triggers is None:
+            self._triggers = self._execute(
+                "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' "
+                "AND name NOT LIKE 'txtest~_%' ESCAPE '~'"
+            ).fetchall()
+        for name, _ in self._triggers:
             self._execute(f'DROP TRIGGER "{name}"')
         yield
-        for _, sql in triggers:
+        for _, sql in self._triggers:
             self._execute(sql)
+        if self._triggers:
+            self._note_schema()
 
 
 def _plain(name: str) -> str:
