@@ -34,6 +34,8 @@ CONFIGURATION = {
     "dynamic_shared_memory_type": "windows" if sys.platform == "win32" else "mmap",
     "max_connections": "200",
     "max_wal_size": "256MB",
+    # Else each session that has a trigger or function called loads it anew.
+    "shared_preload_libraries": "plpgsql",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
