@@ -5,14 +5,16 @@ So `override_settings` works on them like on any other setting.
 
 from __future__ import annotations
 
-import os
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
-MODES = ("spawn", "threads", "inline")
+MODES = ("fork", "threads", "spawn", "inline")
+# Where forking is safe as long as this process has no threads.
+_DEFAULT_MODE = "fork" if sys.platform == "linux" else "threads"
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,7 @@ class Settings:
     #: How long a concurrent call may take, in seconds, where no `timeout` is given.
     call_timeout = _Seconds("TXTEST_CALL_TIMEOUT", 30.0)
     #: How concurrent calls are made where no `using` is given.
-    call_using = _Choice(
-        "TXTEST_CALL_USING", "spawn" if os.name == "posix" else "threads", MODES
-    )
+    call_using = _Choice("TXTEST_CALL_USING", _DEFAULT_MODE, MODES)
     #: How long a reset waits for a lock that somebody else holds, in seconds.
     lock_timeout = _Seconds("TXTEST_LOCK_TIMEOUT", 10.0)
 

@@ -121,23 +121,32 @@ class CallTimeout(CallError):
     `timeout` is in seconds. `stack` is where the call was when it was ended, as far
     as it can be known, the most recent call last. `started` is False if it was not
     the call that took too long, but its thread or process in getting ready for it.
-    `original` is this error itself.
+    `goes_on` is True if it is a thread that could not be ended, as it is not waiting
+    for a database. `original` is this error itself.
     """
 
     def __init__(
-        self, call: str, timeout: float, stack: str = "", *, started: bool = True
+        self,
+        call: str,
+        timeout: float,
+        stack: str = "",
+        *,
+        started: bool = True,
+        goes_on: bool = False,
     ) -> None:
         self.call = call
         self.original = self
         self.timeout = timeout
         self.stack = stack
         self.started = started
+        self.goes_on = goes_on
         took = "took longer than the timeout of" if started else "did not start within"
-        message = f"{call} {took} {timeout:g} s and was ended"
+        end = "its thread cannot be ended and goes on" if goes_on else "was ended"
+        message = f"{call} {took} {timeout:g} s and {end}"
         TxTestError.__init__(self, message + _tail(stack))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        make = partial(type(self), started=self.started)
+        make = partial(type(self), started=self.started, goes_on=self.goes_on)
         return make, (self.call, self.timeout, self.stack)
 
 

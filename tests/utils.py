@@ -27,14 +27,22 @@ def poll(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     return True
 
 
-def count_sessions(alias: str = "default") -> int:
-    """Return how many sessions of PostgreSQL the database has, but for this one."""
+def other_sessions(alias: str = "default") -> list[tuple[str, str, str]]:
+    """Return the sessions of PostgreSQL that the database has, but for this one."""
     with connections[alias].cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity "
+            "SELECT application_name, state, query FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        return cursor.fetchone()[0]
+        return cursor.fetchall()
+
+
+class SessionsMixin:
+    """For tests after which no session but their own is to be left."""
+
+    def assertNoSessions(self) -> None:
+        if not poll(lambda: not other_sessions()):
+            self.assertEqual(other_sessions(), [])
 
 
 class InnerTestsMixin:

@@ -1,63 +1,108 @@
-"""The child's side of a call in a process of its own."""
+"""The call's side of a batch, in its thread or process."""
 
 from __future__ import annotations
 
 import faulthandler
 import os
 import pickle
+import signal
 import sys
 import threading
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from typing import IO, Any, NoReturn
 
 from django.conf import settings
 from django.db import connections
 from django.test import override_settings
 from django.test.utils import setup_test_environment
 
+from django_txtest.concurrency import measuring
 from django_txtest.concurrency.calls import Call
-from django_txtest.concurrency.travel import Surroundings, pack_outcome
-from django_txtest.databases import open_sessions, refuse_other_databases
+from django_txtest.concurrency.line import DONE, READY, Line
+from django_txtest.concurrency.travel import Job, Surroundings, pack_outcome
+from django_txtest.databases import refuse_other_databases
 from django_txtest.exceptions import CallError
 from django_txtest.outcomes import Outcome
 
-#: What the child says first: the server's number of its session on each alias.
-READY = "ready"
-#: What the child says last: its outcome, pickled.
-DONE = "done"
+#: The signal at which a process writes where it is. Others may have uses for the rest.
+STACK_SIGNAL = getattr(signal, "SIGRTMAX", None) or getattr(signal, "SIGUSR2", None)
 
 
-def answer(fd: int) -> None:
-    """Make the call that standard input describes, for the parent at socket `fd`.
+def take_part(
+    line: Line, call: Call, aliases: Sequence[str], meet: str | None
+) -> Outcome:
+    """Connect, wait for the batch's word, and make the call."""
+    with line.report_sessions():
+        try:
+            for alias in aliases:
+                connections[alias].ensure_connection()
+        except Exception as error:  # noqa: BLE001 - the caller is to see it
+            return Outcome(error=CallError(call.label, error))
+        line.say(READY)
+        line.hear()
+        if meet != "writes":
+            return call.make()
+        with line.meetings(connections):
+            return call.make()
 
-    Sends READY, waits for the parent's word, makes the call and sends DONE.
-    """
-    # Processes that the call starts are not to keep the socket open.
-    os.set_inheritable(fd, False)
-    channel = Connection(fd)
-    os.register_at_fork(after_in_child=channel.close)
-    surroundings, label, packed_call = pickle.load(sys.stdin.buffer)
+
+def answer(line: Line, job: Job) -> None:
+    """Make a call that another process has packed, and say what came of it."""
     with ExitStack() as stack:
         try:
-            take_over(surroundings, stack)
-            call: Call = pickle.loads(packed_call)
-            sessions = open_sessions(surroundings.databases)
-        except Exception as error:  # noqa: BLE001 - the parent raises it
-            outcome = Outcome(error=CallError(label, error))
-        else:
-            channel.send((READY, sessions))
-            channel.recv()
-            _end_with(channel)
-            faulthandler.dump_traceback_later(surroundings.timeout)
-            outcome = replace(call.make(), pid=os.getpid())
-            faulthandler.cancel_dump_traceback_later()
-        connections.close_all()
-        channel.send((DONE, pack_outcome(outcome, label)))
+            put_settings(job.surroundings, stack)
+            call = pickle.loads(job.packed_call)
+        except Exception as error:  # noqa: BLE001 - the caller is to see it
+            finish(line, Outcome(error=CallError(job.label, error)), job.label, None)
+            return
+        make(line, call, list(job.surroundings.databases), job.meet, job.plan)
 
 
-def take_over(surroundings: Surroundings, stack: ExitStack) -> None:
-    """Put the parent's databases and settings in place until `stack` is closed."""
+def make(
+    line: Line,
+    call: Call,
+    aliases: Sequence[str],
+    meet: str | None,
+    plan: measuring.Plan | None,
+) -> None:
+    """Make the call in this process, and say what came of it."""
+    with measuring.measured(plan) as measured:
+        outcome = replace(take_part(line, call, aliases, meet), pid=os.getpid())
+    finish(line, outcome, call.label, measured.data)
+
+
+def finish(line: Line, outcome: Outcome, label: str, measured: bytes | None) -> None:
+    """Say what came of a call, once all that it printed is written."""
+    packed = pack_outcome(outcome, label)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # the call may have closed it
+            stream.flush()
+    # Besides this thread there is the one of `settle`.
+    has_threads = threading.active_count() > 2
+    line.say(DONE, (packed, measured, has_threads))
+
+
+def put_settings(surroundings: Surroundings, stack: ExitStack) -> None:
+    """Put the parent's settings in place until `stack` is closed."""
+    overrides = {}
+    for name, packed in surroundings.settings.items():
+        value = pickle.loads(packed)
+        # What the test environment sets, it has set here too.
+        if getattr(settings, name, ...) != value:
+            overrides[name] = value
+    if overrides:
+        stack.enter_context(override_settings(**overrides))
+    for name in surroundings.deleted_settings:
+        if hasattr(settings, name):
+            stack.enter_context(override_settings(**{name: None}))
+            delattr(settings, name)
+
+
+def take_over(surroundings: Surroundings) -> None:
+    """Put the parent's databases, logging and warnings in place, for good."""
     connections.close_all()
     for alias, database in surroundings.databases.items():
         connections[alias].settings_dict.clear()
@@ -65,23 +110,49 @@ def take_over(surroundings: Surroundings, stack: ExitStack) -> None:
     refuse_other_databases(surroundings.databases)
     if surroundings.in_test_environment:
         setup_test_environment()
-    overrides = {}
-    for name, packed in surroundings.settings.items():
-        value = pickle.loads(packed)
-        # What the test environment sets, it has set here too.
-        if getattr(settings, name, ...) != value:
-            overrides[name] = value
-    stack.enter_context(override_settings(**overrides))
-    for name in surroundings.deleted_settings:
-        delattr(settings, name)
+    surroundings.put_warnings()
+    surroundings.put_logging()
 
 
-def _end_with(channel: Connection) -> None:
-    """End this process when the parent, at the other end of `channel`, has ended."""
+def leave(exitcode: int) -> NoReturn:
+    """End this process at once, without what an interpreter does at its end.
+
+    Much of that would be done for the parent, whose things a forked process has.
+    """
+    connections.close_all()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # the call may have closed it
+            stream.flush()
+    os._exit(exitcode)
+
+
+def settle(lifeline: int, stack_file: int) -> None:
+    """Let this process end with its parent, and tell where it is when asked.
+
+    :param lifeline: the end of a pipe to read from, whose other end the parent has.
+    :param stack_file: a file to write the stack to.
+    """
+    for fd in (lifeline, stack_file):
+        os.set_inheritable(fd, False)
+    if STACK_SIGNAL is not None:
+        faulthandler.register(STACK_SIGNAL, stack_file, all_threads=False)
 
     def watch() -> None:
-        # The parent sends nothing more: what can be read is the end of the stream.
-        channel.poll(None)
+        os.read(lifeline, 1)  # nothing is ever written: this is the end of the parent
         os._exit(1)
 
     threading.Thread(target=watch, name="txtest parent watch", daemon=True).start()
+
+
+def serve_spawned(channel: int, lifeline: int, stack_file: int) -> None:
+    """Make the call that standard input describes, in a process made for it."""
+    os.set_inheritable(channel, False)
+    connection = Connection(channel)
+    # Processes that the call starts are not to keep the channel open.
+    os.register_at_fork(after_in_child=connection.close)
+    settle(lifeline, stack_file)
+    stdin: IO[Any] = sys.stdin.buffer
+    job: Job = pickle.load(stdin)
+    take_over(job.surroundings)
+    answer(Line(connection), job)
+    leave(0)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copyreg
 import io
+import logging
 import pickle
 import pkgutil
+import re
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +23,7 @@ from django.core import mail
 from django.db import connection, connections
 from tblib import pickling_support
 
+from django_txtest.concurrency import measuring
 from django_txtest.concurrency.calls import Call
 from django_txtest.exceptions import CallError, PicklingError, RemoteError
 from django_txtest.outcomes import Outcome
@@ -35,10 +39,13 @@ class Surroundings:
     settings: dict[str, bytes]
     deleted_settings: frozenset[str]
     in_test_environment: bool
-    timeout: float
+    warning_filters: list[tuple[Any, ...]]
+    #: The level that was set for each logger, and for all of them.
+    logging_levels: dict[str, int]
+    logging_disabled: int
 
     @classmethod
-    def here(cls, aliases: Sequence[str], timeout: float) -> Surroundings:
+    def here(cls, aliases: Sequence[str]) -> Surroundings:
         """Return the surroundings of the calling code."""
         changed, deleted = _changed_settings()
         return cls(
@@ -49,11 +56,63 @@ class Surroundings:
             },
             deleted_settings=frozenset(deleted),
             in_test_environment=hasattr(mail, "outbox"),
-            timeout=timeout,
+            warning_filters=list(filter(_is_picklable, warnings.filters)),
+            logging_levels={
+                name: logger.level
+                for name, logger in logging.root.manager.loggerDict.items()
+                if isinstance(logger, logging.Logger) and logger.level
+            },
+            logging_disabled=logging.root.manager.disable,
         )
 
+    def put_warnings(self) -> None:
+        """Put the filters of warnings in place."""
+        warnings.resetwarnings()
+        for action, message, category, module, line in reversed(self.warning_filters):
+            warnings.filterwarnings(
+                action,
+                _pattern(message),
+                category,
+                _pattern(module),
+                line,
+            )
 
-def pack_call(surroundings: Surroundings, call: Call) -> bytes:
+    def put_logging(self) -> None:
+        """Put the levels of loggers in place."""
+        for name, level in self.logging_levels.items():
+            logging.getLogger(name).setLevel(level)
+        logging.disable(self.logging_disabled)
+
+
+def _pattern(condition: re.Pattern[str] | str | None) -> str:
+    # The interpreter's own filters have plain strings, which are not patterns.
+    if isinstance(condition, str):
+        return re.escape(condition) + r"\Z"
+    return condition.pattern if condition else ""
+
+
+def _is_picklable(value: object) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:  # noqa: BLE001 - code of users' classes
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Job:
+    """A call, and all that a process needs to make it."""
+
+    label: str
+    #: Unpickled on its own, once the surroundings are in place.
+    packed_call: bytes
+    surroundings: Surroundings
+    #: How it meets the other calls.
+    meet: str | None
+    plan: measuring.Plan | None
+
+
+def pack_job(surroundings: Surroundings, call: Call, meet: str | None) -> bytes:
     """Pickle a call with its surroundings.
 
     :raises PicklingError: that names what cannot be pickled.
@@ -69,8 +128,8 @@ def pack_call(surroundings: Surroundings, call: Call) -> bytes:
         for name, value in parts:
             _dumps(value, f"The {name} of {call.label}")
         packed_call = _dumps(call, call.label.capitalize())
-    # The call is unpickled on its own, once its surroundings are in place.
-    return _dumps((surroundings, call.label, packed_call), "What the settings say")
+    job = Job(call.label, packed_call, surroundings, meet, measuring.plan())
+    return _dumps(job, "What the settings say")
 
 
 def pack_outcome(outcome: Outcome, label: str) -> bytes:

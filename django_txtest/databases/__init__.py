@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django.db import Error, connections
+from django.db import Error
 
 from django_txtest.databases.access import (
     allowed_aliases,
@@ -31,7 +30,6 @@ __all__ = [
     "end_connection",
     "get_database",
     "is_rolled_back",
-    "open_sessions",
     "refuse_other_databases",
     "running_test_class",
 ]
@@ -63,14 +61,3 @@ def end_connection(connection: BaseDatabaseWrapper) -> None:
             connection.close()
     finally:
         connection.dec_thread_sharing()
-
-
-def open_sessions(aliases: Iterable[str]) -> dict[str, int]:
-    """Connect to each alias; return the numbers that the servers have for that."""
-    sessions = {}
-    for alias in aliases:
-        connections[alias].ensure_connection()
-        pid = get_database(connections[alias]).session_pid()
-        if pid is not None:
-            sessions[alias] = pid
-    return sessions

@@ -66,6 +66,10 @@ class Database:
         """Return the sessions of the applications of these names."""
         return []
 
+    def waiting_pids(self, pids: Sequence[int]) -> set[int] | None:
+        """Return which of the sessions wait for a lock; None if one cannot tell."""
+        return None
+
     def cancel(self, pid: int) -> None:
         """Cancel what session `pid` is executing."""
 

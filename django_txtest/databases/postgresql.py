@@ -77,6 +77,16 @@ class PostgreSQL(Database):
             )
             return [pid for (pid,) in cursor.fetchall()]
 
+    def waiting_pids(self, pids: Sequence[int]) -> set[int]:
+        """Return those of the sessions that wait for a lock which another one has."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pid FROM unnest(%s::int[]) AS pid "
+                "WHERE cardinality(pg_blocking_pids(pid)) > 0",
+                [list(pids)],
+            )
+            return {pid for (pid,) in cursor.fetchall()}
+
     def cancel(self, pid: int) -> None:
         """Cancel what session `pid` is executing."""
         self._execute("SELECT pg_cancel_backend(%s)", [pid])

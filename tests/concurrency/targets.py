@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,9 @@ from django.db.models import QuerySet
 from django.utils import timezone, translation
 
 from tests.library.models import Book
+
+#: Lets those that hang in a thread go: nothing else can.
+released = threading.Event()
 
 
 def titles(using: str = "default") -> list[str]:
@@ -138,7 +144,7 @@ def kill_itself() -> None:
 def hang(path: str | None = None) -> None:
     if path:
         Path(path).write_text(str(os.getpid()))
-    time.sleep(600)
+    released.wait(600)
 
 
 def hang_stubbornly() -> None:
@@ -218,3 +224,15 @@ def queryset() -> QuerySet[Book]:
 def leave_a_transaction_open(title: str) -> None:
     transaction.atomic().__enter__()
     Book.objects.create(title=title)
+
+
+def warn() -> None:
+    warnings.warn("this is a warning", UserWarning, stacklevel=1)
+
+
+def logging_level() -> int:
+    return logging.getLogger("tests.level").level
+
+
+def collect_garbage() -> int:
+    return gc.collect()

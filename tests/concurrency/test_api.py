@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 from django.conf import settings
 from django.db import connection, connections, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
+from django.test.testcases import DatabaseOperationForbidden
 from django.utils import timezone, translation
 
 from django_txtest import (
@@ -36,7 +42,7 @@ from django_txtest.exceptions import (
 )
 from tests.concurrency import targets
 from tests.library.models import Book
-from tests.utils import count_sessions, poll
+from tests.utils import SessionsMixin, poll
 
 MODULE = "tests.concurrency.targets"
 
@@ -225,7 +231,7 @@ class InlineTests(EveryModeMixin, NoAtomicMixin, TestCase):
         self.assertEqual(threads, [threading.current_thread()] * 3)
 
 
-class ConcurrentMixin(EveryModeMixin):
+class ConcurrentMixin(SessionsMixin, EveryModeMixin):
     """What calls do that are made at the same time."""
 
     def test_a_lost_update_is_seen(self):
@@ -251,7 +257,7 @@ class ConcurrentMixin(EveryModeMixin):
     def test_connections_are_closed(self):
         self.run_calls(*[targets.titles] * 3)
         if connection.vendor == "postgresql":
-            self.assertTrue(poll(lambda: count_sessions() == 0))
+            self.assertNoSessions()
 
     def test_a_timeout(self):
         hung, added = self.run_calls((targets.hang, {}), targets.add, timeout=1)
@@ -268,7 +274,7 @@ class ConcurrentMixin(EveryModeMixin):
         call = (targets.hold_a_lock_and_hang, [book.pk], {})
         [hung] = self.run_calls(call, timeout=1)
         self.assertIsInstance(hung, CallTimeout)
-        self.assertTrue(poll(lambda: count_sessions() == 0))
+        self.assertNoSessions()
         with transaction.atomic():
             Book.objects.select_for_update(nowait=True).get(pk=book.pk)
 
@@ -279,7 +285,7 @@ class ConcurrentMixin(EveryModeMixin):
         call = (targets.connect_again_and_hang, [book.pk], {})
         [hung] = self.run_calls(call, timeout=1)
         self.assertIsInstance(hung, CallTimeout)
-        self.assertTrue(poll(lambda: count_sessions() == 0))
+        self.assertNoSessions()
 
     def test_a_late_call_writes_no_more(self):
         [hung] = self.run_calls((targets.sleep_and_create, [3], {}), timeout=0.5)
@@ -300,7 +306,7 @@ class ConcurrentMixin(EveryModeMixin):
         timer.join()
         if connection.vendor == "postgresql":
             self.assertEqual(call_threads("hang_in_the_database"), [])
-            self.assertTrue(poll(lambda: count_sessions() == 0))
+            self.assertNoSessions()
 
     def test_atomic_blocks_are_refused(self):
         message = "NoAtomicMixin"
@@ -331,6 +337,11 @@ class ThreadTests(ConcurrentMixin, NoAtomicMixin, TestCase):
     databases = ("default", "replica")
     using = "threads"
 
+    def tearDown(self):
+        targets.released.set()
+        self.assertTrue(poll(lambda: not call_threads("")))
+        targets.released.clear()
+
     def test_no_thread_is_left(self):
         self.run_calls(*[targets.add] * 3)
         self.assertEqual(call_threads("add"), [])
@@ -344,9 +355,8 @@ class ThreadTests(ConcurrentMixin, NoAtomicMixin, TestCase):
         self.assertTrue(hasattr(lock, "acquire"))
 
 
-class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
-    databases = ("default", "replica")
-    using = "spawn"
+class ProcessMixin(ConcurrentMixin):
+    """What calls do that have a process each."""
 
     def test_each_in_a_process_of_its_own(self):
         results = self.run_calls(*[targets.pid] * 3)
@@ -357,7 +367,9 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
     def test_what_they_print_is_shown_and_kept(self):
         stdout, stderr = StringIO(), StringIO()
         with redirect_stdout(stdout), redirect_stderr(stderr):
-            results = run_concurrently([(targets.chatter, {"text": "hello"})])
+            results = run_concurrently(
+                [(targets.chatter, {"text": "hello"})], using=self.using
+            )
         self.assertEqual(results, ["hello"])
         self.assertEqual(
             sorted(stdout.getvalue().splitlines()), ["hello", "straight to the file"]
@@ -391,12 +403,14 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
         if connection.vendor != "postgresql":
             self.skipTest("SQLite has no sessions to count")
         self.run_calls(targets.leave_a_thread_in_the_database).raise_errors()
-        self.assertTrue(poll(lambda: count_sessions() == 0))
+        self.assertNoSessions()
 
     def test_output_that_the_terminal_cannot_show(self):
         stream = TextIOWrapper(BytesIO(), encoding="ascii")
         with redirect_stdout(stream), redirect_stderr(StringIO()):
-            results = run_concurrently([(targets.chatter, {"text": "caf\u00e9"})])
+            results = run_concurrently(
+                [(targets.chatter, {"text": "caf\u00e9"})], using=self.using
+            )
         self.assertEqual(results, ["caf\u00e9"])
         self.assertIn("caf\u00e9", results.outcomes[0].stdout)
         stream.seek(0)
@@ -421,21 +435,6 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
 
         self.assertEqual(self.run_calls(use), [(settings.SITE_ID, connection.vendor)])
 
-    def test_what_cannot_be_pickled_is_named(self):
-        lock = threading.Lock()
-        for name, call in {
-            "argument 2": (targets.echo, [1, lock], {}),
-            "argument 'key'": (targets.echo, {"key": lock}),
-            "target": partial(targets.echo, lock),
-        }.items():
-            with self.assertRaisesRegex(PicklingError, f"{name} of call 2.*lock"):
-                self.run_calls(targets.add, call)
-        with (
-            override_settings(LOCK=lock),
-            self.assertRaisesRegex(PicklingError, "setting LOCK.*lock"),
-        ):
-            self.run_calls(targets.add)
-
     def test_results_and_exceptions_that_cannot_be_pickled(self):
         returned, raised = self.run_calls(
             targets.return_unpicklable, targets.raise_unpicklable
@@ -453,8 +452,8 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
             def use():
                 try:
                     targets.titles(using="other")
-                except DatabaseNotAllowed as error:
-                    errors.append(error)
+                except (DatabaseNotAllowed, DatabaseOperationForbidden) as error:
+                    errors.append(error)  # the second in a copy of the test's process
 
             thread = threading.Thread(target=use)
             thread.start()
@@ -462,14 +461,6 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
             return len(errors)
 
         self.assertEqual(self.run_calls(use_other), [1])
-
-    def test_without_the_app(self):
-        apps = [app for app in settings.INSTALLED_APPS if app != "django_txtest"]
-        with (
-            override_settings(INSTALLED_APPS=apps),
-            self.assertRaisesRegex(TxTestError, "INSTALLED_APPS"),
-        ):
-            self.run_calls(targets.add)
 
     def test_no_file_is_left(self):
         descriptors = set(os.listdir("/dev/fd"))
@@ -481,12 +472,92 @@ class SpawnTests(ConcurrentMixin, NoAtomicMixin, TestCase):
             path = Path(folder, "pid")
 
             def hang_two_levels_down():
-                run_concurrently([(targets.hang, {"path": str(path)})], using="spawn")
+                call = (targets.hang, {"path": str(path)})
+                return run_concurrently([call], using=using).outcomes
 
+            using = self.using
             [hung] = self.run_calls(hang_two_levels_down, timeout=15)
             self.assertIsInstance(hung, CallTimeout, hung)
             pid = int(path.read_text())
         self.assertTrue(poll(lambda: has_ended(pid)))
+
+
+class SpawnTests(ProcessMixin, NoAtomicMixin, TestCase):
+    databases = ("default", "replica")
+    using = "spawn"
+
+    def test_what_cannot_be_pickled_is_named(self):
+        lock = threading.Lock()
+        for name, call in {
+            "argument 2": (targets.echo, [1, lock], {}),
+            "argument 'key'": (targets.echo, {"key": lock}),
+            "target": partial(targets.echo, lock),
+        }.items():
+            with self.assertRaisesRegex(PicklingError, f"{name} of call 2.*lock"):
+                self.run_calls(targets.add, call)
+        with (
+            override_settings(LOCK=lock),
+            self.assertRaisesRegex(PicklingError, "setting LOCK.*lock"),
+        ):
+            self.run_calls(targets.add)
+
+    def test_without_the_app(self):
+        apps = [app for app in settings.INSTALLED_APPS if app != "django_txtest"]
+        with (
+            override_settings(INSTALLED_APPS=apps),
+            self.assertRaisesRegex(TxTestError, "INSTALLED_APPS"),
+        ):
+            self.run_calls(targets.add)
+
+    def test_warning_filters_and_levels_of_loggers(self):
+        with warnings.catch_warnings(), self.assertLogs("tests.level", "DEBUG") as logs:
+            warnings.simplefilter("error", UserWarning)
+            logs.records.append(None)  # assertLogs wants one; the call has its own
+            warned, level = self.run_calls(targets.warn, targets.logging_level)
+        self.assertIsInstance(warned.original, UserWarning)
+        self.assertEqual(level, logging.DEBUG)
+
+
+class ForkTests(ProcessMixin, NoAtomicMixin, TestCase):
+    databases = ("default", "replica")
+    using = "fork"
+
+    def test_mocks_and_closures_are_there(self):
+        lock = threading.Lock()
+        with mock.patch.object(targets, "add", return_value="mocked"):
+            results = self.run_calls((targets.echo, [lock], {}), lambda: targets.add())
+        self.assertIsInstance(results[0], CallError)  # the result cannot be pickled
+        self.assertEqual(results[1], "mocked")
+
+    def test_connections_of_the_parent_stay_as_they_are(self):
+        connection.ensure_connection()
+        handle = connection.connection
+        self.run_calls(targets.titles, targets.collect_garbage)
+        self.assertIs(connection.connection, handle)
+        self.assertEqual(targets.titles(), [])
+
+    def test_output_of_the_parent_is_written_once(self):
+        program = (
+            "import sys; sys.stdout.write('once '); "
+            "import os; from django_txtest import run_concurrently; "
+            "run_concurrently([int], using='fork')"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", f"import django; django.setup(); {program}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.assertEqual(done.stdout, "once ")
+
+    def test_what_handlers_of_logging_write_is_kept(self):
+        handler = logging.StreamHandler(stderr := StringIO())
+        logger = logging.getLogger("tests.handler")
+        logger.addHandler(handler)
+        self.addCleanup(logger.removeHandler, handler)
+        with redirect_stderr(stderr):
+            results = run_concurrently([(logger.error, ["told"], {})], using="fork")
+        self.assertEqual(results.outcomes[0].stderr, "told\n")
 
 
 class HelperTests(NoAtomicMixin, TestCase):

@@ -24,7 +24,7 @@ from django.test import (
 from django_txtest import NoAtomicMixin
 from django_txtest.exceptions import LeftoverSession, MixinError
 from tests.library.models import Book, Genre, Loan, Reader
-from tests.utils import InnerTestsMixin, count_sessions, poll
+from tests.utils import InnerTestsMixin, SessionsMixin
 
 GENRES = {"Crime", "Poetry", "Travel"}
 
@@ -488,7 +488,7 @@ class MigrationRowsTests(InnerTestsMixin, unittest.TestCase):
         self.assertPasses(self.Plain)
 
 
-class LeftoverTests(InnerTestsMixin, unittest.TestCase):
+class LeftoverTests(SessionsMixin, InnerTestsMixin, unittest.TestCase):
     """What a test leaves behind neither spoils nor hangs the next one."""
 
     databases = ("default", "other")
@@ -654,7 +654,7 @@ class LeftoverTests(InnerTestsMixin, unittest.TestCase):
 
         self.assertPasses(self.committing(leave))
         if connection.vendor == "postgresql":
-            self.assertTrue(poll(lambda: count_sessions() == 0))
+            self.assertNoSessions()
 
     def test_a_table(self):
         def leave():

@@ -20,7 +20,7 @@ from django.db import OperationalError, connections
 from django.test.utils import setup_test_environment
 
 from django_txtest.concurrency.calls import parse_calls
-from django_txtest.concurrency.child import answer
+from django_txtest.concurrency.child import serve_spawned
 from django_txtest.databases import get_database
 from django_txtest.exceptions import CallError, InvalidCall
 
@@ -70,18 +70,18 @@ class Command(BaseCommand):
             help="use clone N of the test databases, as made by test --parallel",
         )
         parser.add_argument(
-            "--channel",
+            "--fds",
             type=int,
+            nargs=3,
             metavar="FD",
-            help="for run_concurrently(): talk with it over this file descriptor; "
+            help="for run_concurrently(): talk with it over these file descriptors; "
             "standard input then has what it wrote there",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make the call."""
-        if options["channel"] is not None:
-            answer(options["channel"])
-            return
+        if options["fds"]:
+            serve_spawned(*options["fds"])
         if not options["no_test_db"]:
             setup_test_environment()
             _use_test_databases(options["clone"])

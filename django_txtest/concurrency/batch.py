@@ -1,0 +1,220 @@
+"""A batch of calls, from the caller's side: they start, meet and finish together."""
+
+from __future__ import annotations
+
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from django_txtest.concurrency.calls import Call
+from django_txtest.concurrency.line import DONE, OPENED, READY, WRITE
+from django_txtest.concurrency.locks import LockWatch
+from django_txtest.concurrency.meeting import Meeting
+from django_txtest.outcomes import Outcome
+
+#: How long all calls together may take to get ready, in seconds.
+START_TIMEOUT = 120.0
+#: After how long in all meetings end for a batch, as the calls wait in other ways.
+MEETINGS_TIMEOUT = 10.0
+#: How often it is looked whether a call has died without a word, in seconds.
+TICK = 0.1
+#: From when on a terminal shows what is waited for, in seconds.
+PROGRESS_AFTER = 1.0
+
+
+class Participant(ABC):
+    """A call in a thread or a process, and what is known of it.
+
+    :param channel: the batch's end of the line to it.
+    """
+
+    def __init__(self, call: Call, channel: Connection) -> None:
+        self.call = call
+        self.channel = channel
+        #: The sessions that it opened, by alias.
+        self.sessions: defaultdict[str, set[int]] = defaultdict(set)
+        self.is_ready = False
+        #: Whether it ended without a word on its call.
+        self.is_dead = False
+        self.is_done = False
+        #: Where what it said last came to the batch, on the monotonic clock.
+        self.heard = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.is_done or self.is_dead
+
+    def send(self, word: Any = None) -> None:
+        """Say something; what has died will not hear it."""
+        with suppress(OSError):
+            self.channel.send(word)
+
+    def receive(self) -> str | None:
+        """Take in what it says, or its end; return the kind of message."""
+        self.heard = time.monotonic()
+        try:
+            # It may have ended without a word, and what it started hold the channel.
+            if not self.channel.poll():
+                raise EOFError
+            kind, content = self.channel.recv()
+        except (EOFError, OSError):
+            self.is_dead = True
+            return None
+        if kind == OPENED:
+            alias, pid = content
+            self.sessions[alias].update([] if pid is None else [pid])
+        self.is_ready = self.is_ready or kind == READY
+        if kind == DONE:
+            self.is_done = True
+            self.take(content)
+        return str(kind)
+
+    def take(self, content: Any) -> None:  # noqa: B027 - a thread has nothing to take
+        """Take in what came with the last message."""
+
+    @abstractmethod
+    def is_alive(self) -> bool:
+        """Tell whether the thread or process has not ended."""
+
+    @abstractmethod
+    def outcome(self) -> Outcome:
+        """Return what became of the call."""
+
+
+def conduct(
+    participants: Sequence[Participant], meet: str | None, timeout: float
+) -> None:
+    """Let the participants make their calls; return when they have, or time is up.
+
+    :param timeout: in seconds, from when all are ready.
+    """
+    batch = _Batch(participants, meet)
+    try:
+        batch.get_ready(time.monotonic() + START_TIMEOUT)
+        batch.run(time.monotonic() + timeout)
+    finally:
+        batch.close()
+
+
+class _Batch:
+    def __init__(self, participants: Sequence[Participant], meet: str | None) -> None:
+        self._participants = participants
+        self._meet = meet
+        self._meeting = Meeting(len(participants))
+        self._meeting_ends: float | None = None
+        self._locks = LockWatch()
+        self._progress = _Progress()
+
+    def get_ready(self, deadline: float) -> None:
+        """Wait until all have connections; those that have none in time never start."""
+        while waiting := [
+            p for p in self._participants if not (p.is_ready or p.is_over)
+        ]:
+            if not self._hear(waiting, deadline):
+                break
+        for number, participant in enumerate(self._participants):
+            if participant.is_over or not participant.is_ready:
+                self._meeting.finish(number)
+        if self._meet is not None:
+            for participant in self._participants:
+                if participant.is_ready and not participant.is_over:
+                    participant.send()
+
+    def run(self, deadline: float) -> None:
+        """Wait until all that started have finished."""
+        wait_for_locks = 0.001
+        while waiting := [
+            p for p in self._participants if p.is_ready and not p.is_over
+        ]:
+            awaited = self._meeting.awaited()
+            until = deadline
+            if awaited:
+                until = min(deadline, time.monotonic() + wait_for_locks)
+            if self._hear(waiting, until):
+                wait_for_locks = 0.001
+            elif time.monotonic() >= deadline:
+                return
+            elif awaited:
+                self._release(self._blocked(awaited))
+                wait_for_locks = min(wait_for_locks * 2, 0.02)
+
+    def close(self) -> None:
+        """Give back what was needed on the way."""
+        self._locks.close()
+        self._progress.close()
+
+    def _hear(self, waiting: Sequence[Participant], until: float) -> bool:
+        """Take in what was said until then; return False if that was nothing."""
+        heard = False
+        while not heard:
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            self._progress.show(waiting)
+            readable = wait([p.channel for p in waiting], min(left, TICK))
+            for participant in waiting:
+                # Not only the channel: what a call started may keep it open.
+                if participant.channel in readable or (
+                    not readable and not participant.is_alive()
+                ):
+                    heard = True
+                    self._take(participant)
+        return True
+
+    def _take(self, participant: Participant) -> None:
+        kind = participant.receive()
+        number = self._participants.index(participant)
+        if kind == READY and self._meet is None:
+            participant.send()
+        elif kind == WRITE:
+            self._meeting.arrive(number)
+        elif participant.is_over:
+            self._meeting.finish(number)
+        self._release()
+
+    def _release(self, blocked: Sequence[int] = ()) -> None:
+        for number in self._meeting.release(blocked):
+            self._participants[number].heard = time.monotonic()
+            self._participants[number].send()
+
+    def _blocked(self, numbers: Sequence[int]) -> Sequence[int]:
+        now = time.monotonic()
+        if self._meeting_ends is None:
+            self._meeting_ends = now + MEETINGS_TIMEOUT
+        if now > self._meeting_ends:
+            return numbers
+        silence = {n: now - self._participants[n].heard for n in numbers}
+        sessions = {n: self._participants[n].sessions for n in numbers}
+        return self._locks.blocked(sessions, silence)
+
+
+class _Progress:
+    """A line on a terminal, once a batch takes long."""
+
+    def __init__(self) -> None:
+        self._started = self._shown = time.monotonic()
+        self._is_shown = False
+
+    def show(self, waiting: Sequence[Participant]) -> None:
+        now = time.monotonic()
+        is_time = now - self._started > PROGRESS_AFTER and now - self._shown > 0.5
+        if not is_time or not sys.stderr.isatty():
+            return
+        self._shown = now
+        self._is_shown = True
+        names = ", ".join(participant.call.label for participant in waiting[:3])
+        more = f" and {len(waiting) - 3} more" if len(waiting) > 3 else ""
+        seconds = now - self._started
+        sys.stderr.write(f"\r\x1b[K{seconds:.0f} s: waiting for {names}{more}"[:110])
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        if self._is_shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

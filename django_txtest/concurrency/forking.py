@@ -1,0 +1,153 @@
+"""Calls in forked processes, which have all that this one has at the time."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from django.db import connections
+
+from django_txtest.concurrency.calls import Call
+from django_txtest.concurrency.child import answer, leave, make, settle
+from django_txtest.concurrency.line import Line
+from django_txtest.concurrency.processes import ProcessParticipant
+from django_txtest.databases import refuse_other_databases
+
+
+class ForkedProcess(ProcessParticipant):
+    """A copy of this process, which makes calls until it is told to end.
+
+    :param known: the calls that it can be told to make by their numbers.
+    :param lifeline: both ends of a pipe, of which this process has one.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        known: Sequence[Call],
+        aliases: Sequence[str],
+        lifeline: tuple[int, int],
+    ) -> None:
+        super().__init__(call)
+        # Else what is waiting to be written would be written by the child, too.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            self.close()
+            raise
+        if self.pid == 0:
+            self._live(known, aliases, lifeline)
+        self._childs_channel.close()
+        # Here and there, as either may be the first to need it.
+        with suppress(OSError):
+            os.setpgid(self.pid, self.pid)
+
+    def poll(self) -> int | None:
+        """Return how the process ended; None if it has not."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+    def _live(
+        self, known: Sequence[Call], aliases: Sequence[str], lifeline: tuple[int, int]
+    ) -> NoReturn:
+        # Nothing of the parent's may be ended by this process: it keeps to this
+        # method, and what the parent has lives on in the frames below.
+        exitcode = 1
+        try:
+            gc.freeze()
+            inherited = _disown_connections()
+            self._put_streams()
+            self.channel.close()
+            os.close(lifeline[1])
+            # Ctrl-C is for the parent, which then ends this process; and a group of
+            # its own, so that what the call starts ends with it.
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.set_wakeup_fd(-1)
+            settle(lifeline[0], self._stack_file.fileno())
+            os.environ["PGAPPNAME"] = self.application_name
+            # Processes that the call starts are not to keep the channel open.
+            os.register_at_fork(after_in_child=self._childs_channel.close)
+            refuse_other_databases(aliases)
+            line = Line(self._childs_channel)
+            while (job := line.hear()) is not None:
+                if isinstance(job, bytes):
+                    answer(line, pickle.loads(job))
+                else:
+                    number, meet, plan = job
+                    make(line, known[number], aliases, meet, plan)
+            exitcode = 0
+            del inherited
+        except BaseException:  # noqa: BLE001 - the frames below are the parent's
+            traceback.print_exc()
+        leave(exitcode)
+
+    def _put_streams(self) -> None:
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        old = sys.stdout, sys.stderr
+        for fd, file in ((1, self._stdout), (2, self._stderr)):
+            os.dup2(file.fileno(), fd)
+        # Whatever they were: a runner may have put something of its own there.
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+        sys.stdout, sys.stderr = new = tuple(
+            open(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            for fd in (1, 2)
+        )
+        loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+        for logger in loggers:
+            for handler in getattr(logger, "handlers", ()):
+                stream = getattr(handler, "stream", None)
+                if stream in old and isinstance(handler, logging.StreamHandler):
+                    handler.setStream(new[old.index(stream)])
+
+
+def _disown_connections() -> list[Any]:
+    """Give this process connections of its own; return the parent's.
+
+    Those must not be used, closed or collected: the parent is using them.
+    """
+    inherited: list[Any] = []
+    for connection in connections.all(initialized_only=True):
+        inherited.append(connection)
+        connections[connection.alias] = connection.copy()
+        # Private: the pools of psycopg 3, which Django keeps with the class.
+        pools = getattr(connection, "_connection_pools", None)
+        if pools:
+            inherited.append(dict(pools))
+            pools.clear()
+    return inherited
+
+
+def fork_obstacle() -> str | None:
+    """Return why this process should not be forked, or None.
+
+    A thread may hold a lock at that moment, which nobody in the copy will ever release.
+    """
+    if not hasattr(os, "fork"):
+        return "this system cannot fork"
+    pools = set()
+    for connection in connections.all(initialized_only=True):
+        # Private, as above. The threads of a pool keep to the pool, and the copy
+        # does not use it.
+        for pool in getattr(connection, "_connection_pools", {}).values():
+            pools.add(f"{pool.name}-")
+    others = [
+        thread.name
+        for thread in threading.enumerate()
+        if thread is not threading.current_thread()
+        and not thread.name.startswith(tuple(pools))
+    ]
+    return f"other threads are running: {', '.join(others)}" if others else None

@@ -1,0 +1,93 @@
+"""The line between a call, in its thread or process, and the batch that it is in."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+from django_txtest.concurrency.meeting import is_write
+from django_txtest.databases import get_database
+
+#: What a call says first: it has its connections.
+READY = "ready"
+#: It opened a connection: the alias, and the server's number for the session.
+OPENED = "opened"
+#: It has come to a write, and waits for the batch's word.
+WRITE = "write"
+#: What it says last; from a process, with its outcome, pickled.
+DONE = "done"
+
+
+class Line:
+    """The call's end."""
+
+    def __init__(self, channel: Connection) -> None:
+        self._channel = channel
+        self._owner = _here()
+
+    def say(self, kind: str, content: Any = None) -> None:
+        """Tell the batch something."""
+        self._channel.send((kind, content))
+
+    def hear(self) -> Any:
+        """Wait for the batch's word.
+
+        :raises EOFError: if the batch is over.
+        """
+        return self._channel.recv()
+
+    @contextmanager
+    def report_sessions(self) -> Iterator[None]:
+        """Within the block, tell the batch of each connection that is opened."""
+
+        def report(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+            if self._owner == _here():
+                pid = get_database(connection).session_pid()
+                self.say(OPENED, (connection.alias, pid))
+
+        connection_created.connect(report)
+        try:
+            yield
+        finally:
+            connection_created.disconnect(report)
+
+    @contextmanager
+    def meetings(self, connections: Any) -> Iterator[None]:
+        """Within the block, wait for the batch's word before each write.
+
+        :param connections: Django's; each is watched from its first use on.
+        """
+        watched: list[BaseDatabaseWrapper] = []
+
+        def watch(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+            if self._owner == _here() and connection not in watched:
+                watched.append(connection)
+                connection.execute_wrappers.append(self._meet)
+
+        for connection in connections.all(initialized_only=True):
+            watch(connection)
+        connection_created.connect(watch)
+        try:
+            yield
+        finally:
+            connection_created.disconnect(watch)
+            for connection in watched:
+                connection.execute_wrappers.remove(self._meet)
+
+    def _meet(self, execute: Callable[..., Any], sql: Any, *rest: Any) -> Any:
+        if is_write(sql if isinstance(sql, str) else str(sql)):
+            self.say(WRITE)
+            self.hear()
+        return execute(sql, *rest)
+
+
+def _here() -> tuple[int, int]:
+    # Of a fork, too: what the call forks inherits the receivers of signals.
+    return os.getpid(), threading.get_ident()

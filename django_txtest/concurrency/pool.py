@@ -1,0 +1,91 @@
+"""A pool of forked processes that make batch after batch of calls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from django_txtest.concurrency import measuring
+from django_txtest.concurrency.batch import conduct
+from django_txtest.concurrency.calls import Call
+from django_txtest.concurrency.forking import ForkedProcess
+from django_txtest.concurrency.processes import end_all, end_late
+from django_txtest.concurrency.travel import Surroundings, pack_job
+from django_txtest.outcomes import Outcome
+
+
+class Pool:
+    """Forks when there is a call to make; what it forked stays until it is closed.
+
+    :param known: calls that need not travel, as they are known before the fork.
+    """
+
+    def __init__(self, aliases: Sequence[str], known: Sequence[Call] = ()) -> None:
+        self._aliases = aliases
+        self._known = known
+        self._lifeline = os.pipe()
+        self._processes: list[ForkedProcess] = []
+
+    def run_known(
+        self, meet: str | None, timeout: float, *, last: bool = False
+    ) -> list[Outcome]:
+        """Make the known calls.
+
+        :param last: end the processes, as the pool will not be needed any more.
+        """
+        plan = measuring.plan()
+        jobs = [(number, meet, plan) for number in range(len(self._known))]
+        return self._run(self._known, jobs, meet, timeout, last)
+
+    def run(
+        self, calls: Sequence[Call], meet: str | None, timeout: float
+    ) -> list[Outcome]:
+        """Make calls that may be new.
+
+        :raises PicklingError: if a call cannot be sent to a process.
+        """
+        surroundings = Surroundings.here(self._aliases)
+        jobs = [pack_job(surroundings, call, meet) for call in calls]
+        return self._run(calls, jobs, meet, timeout)
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in (processes := self._processes):
+            process.send(None)
+        self._end(processes)
+        for process in processes:
+            process.close()
+        for fd in self._lifeline:
+            os.close(fd)
+
+    def _run(
+        self,
+        calls: Sequence[Call],
+        jobs: Sequence[Any],
+        meet: str | None,
+        timeout: float,
+        last: bool = False,
+    ) -> list[Outcome]:
+        for call in calls[len(self._processes) :]:
+            process = ForkedProcess(call, self._known, self._aliases, self._lifeline)
+            self._processes.append(process)
+        processes = self._processes[: len(calls)]
+        for process, call, job in zip(processes, calls, jobs, strict=True):
+            process.begin(call, timeout)
+            process.send(job)
+        conduct(processes, meet, timeout)
+        end_late(processes)
+        ended = [process for process in processes if last or not process.is_done]
+        for process in ended:
+            process.send(None)
+        self._end(ended)
+        outcomes = [process.outcome() for process in processes]
+        for process in ended:
+            process.close()
+        return outcomes
+
+    def _end(self, processes: Sequence[ForkedProcess]) -> None:
+        if processes:
+            end_all(processes, self._aliases)
+            self._processes = [p for p in self._processes if p not in processes]
