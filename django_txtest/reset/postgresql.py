@@ -58,9 +58,10 @@ class PostgreSQLBaseline(Baseline):
     def _restore(self) -> bool:
         """Put back what is committed; return whether there was no more to do."""
         try:
-            _, is_same_schema, has_writers, _ = self._row(
-                f"SELECT txtest.restore({_lock_timeout()}), txtest.is_same_schema(), "
-                f"txtest.has_writers(), pg_advisory_unlock_all()"
+            # In this order: who commits in between is waited for in the next round.
+            has_writers, _, is_same_schema, _ = self._row(
+                f"SELECT txtest.has_writers(), txtest.restore({_lock_timeout()}), "
+                f"txtest.is_same_schema(), pg_advisory_unlock_all()"
             )
         except DatabaseError as error:
             if self.database.is_lock_timeout(error):
@@ -95,12 +96,15 @@ class PostgreSQLBaseline(Baseline):
         """
         with self.database.connection.cursor() as cursor:
             cursor.execute("SELECT txtest.doubt_everything()")
-            cursor.execute("SELECT change, name FROM txtest.schema_changes()")
+            cursor.execute("SELECT change, name, kind FROM txtest.schema_changes()")
             changes = cursor.fetchall()
-            for change, name in changes:
+            for change, name, kind in changes:
                 if change == "created":
-                    cursor.execute(f"DROP TABLE IF EXISTS {name} CASCADE")
-        undone = [f"{change} {name}" for change, name in changes if change != "created"]
+                    what = "MATERIALIZED VIEW" if kind == "m" else "TABLE"
+                    cursor.execute(f"DROP {what} IF EXISTS {name} CASCADE")
+        undone = [
+            f"{change} {name}" for change, name, _ in changes if change != "created"
+        ]
         if undone:
             message = schema_message(self.database, undone)
             raise SchemaChanged(message) from (error and error.__cause__)

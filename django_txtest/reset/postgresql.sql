@@ -8,7 +8,7 @@
 CREATE SCHEMA txtest;
 
 -- Unlogged, and without an index: writers are not to wait for each other here.
-CREATE UNLOGGED TABLE txtest.dirty (relid oid NOT NULL);
+CREATE UNLOGGED TABLE txtest.dirty (relid oid NOT NULL, truncated boolean);
 
 CREATE TABLE txtest.saved (relid oid NOT NULL, level int NOT NULL, contents text NOT NULL);
 CREATE INDEX ON txtest.saved (relid, level);
@@ -17,20 +17,24 @@ CREATE INDEX ON txtest.saved (relid, level);
 -- changes is known to be incomplete and made anew.
 CREATE UNLOGGED TABLE txtest.tables (
     relid oid PRIMARY KEY,
+    kind "char" NOT NULL,       -- as in pg_class; materialised views are here too
+    root oid NOT NULL,          -- of a partition: where its rows are saved; else itself
     source text NOT NULL,       -- to read and delete from: its name, with ONLY
     target text NOT NULL,       -- to insert into: its name
     columns text NOT NULL,      -- those that can be written to
     types text NOT NULL,        -- of all columns
     numbers text NOT NULL,      -- of all columns: they change when one is made anew
-    fields text NOT NULL,       -- the same, of a composite value
+    fields text NOT NULL,       -- those that can be written to, of a composite value
     has_key boolean NOT NULL,
-    is_plain boolean NOT NULL,  -- no triggers, and foreign keys wait for the commit
     level int NOT NULL DEFAULT 1,
-    is_empty boolean NOT NULL DEFAULT true,    -- at that level
-    was_empty boolean NOT NULL DEFAULT true,   -- at level 1
-    first_level int NOT NULL DEFAULT 1,        -- 2: the class created it
-    rank int NOT NULL DEFAULT 0                -- above what its foreign keys refer to
+    is_empty boolean DEFAULT true,      -- at that level; null: a view without data
+    was_empty boolean DEFAULT true,     -- at level 1
+    first_level int NOT NULL DEFAULT 1  -- 2: the class created it
 );
+
+-- What else has to be put back, or looked at, when a table was written to.
+CREATE UNLOGGED TABLE txtest.reach (written oid NOT NULL, reached oid NOT NULL);
+CREATE INDEX ON txtest.reach (written);
 
 -- What the rows of level 1 were saved of.
 CREATE TABLE txtest.state (
@@ -40,20 +44,14 @@ CREATE TABLE txtest.state (
 );
 
 CREATE VIEW txtest.current_tables AS
-SELECT c.oid AS relid,
+SELECT c.oid AS relid, c.relkind AS kind,
+       CASE WHEN c.relispartition THEN pg_partition_root(c.oid) ELSE c.oid END AS root,
        CASE c.relkind WHEN 'r' THEN 'ONLY ' ELSE '' END
            || format('%I.%I', n.nspname, c.relname) AS source,
        format('%I.%I', n.nspname, c.relname) AS target,
        a.columns, b.types, b.numbers, a.fields,
        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
-           AS has_key,
-       c.relkind = 'r'
-           AND NOT EXISTS (
-               SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid
-               AND NOT g.tgisinternal AND g.tgname <> 'zz_txtest_mark')
-           AND NOT EXISTS (
-               SELECT FROM pg_constraint o WHERE c.oid IN (o.conrelid, o.confrelid)
-               AND o.contype = 'f' AND NOT o.condeferred) AS is_plain
+           AS has_key
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
@@ -69,26 +67,62 @@ CROSS JOIN LATERAL (
     FROM pg_attribute
     WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
 ) b
-WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't'
   AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'txtest')
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e');
 
 -- Security definer: whoever may write to a table may also mark it.
 CREATE FUNCTION txtest.mark() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    INSERT INTO txtest.dirty VALUES (TG_RELID);
+    INSERT INTO txtest.dirty VALUES (TG_RELID, TG_OP = 'TRUNCATE');
     RETURN NULL;
 END $$;
 
+-- "Always": also for a session that plays the replica.
+CREATE FUNCTION txtest.watch(wanted txtest.tables) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE OR REPLACE TRIGGER zz_txtest_mark '
+        'AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s '
+        'FOR EACH STATEMENT EXECUTE FUNCTION txtest.mark()', wanted.target);
+    EXECUTE format(
+        'ALTER TABLE %s ENABLE ALWAYS TRIGGER zz_txtest_mark', wanted.target);
+END $$;
+
+-- For the rest of the transaction, has values written in one way that loses nothing,
+-- whatever the settings of the session and the role are.
+CREATE FUNCTION txtest.write_exactly() RETURNS void LANGUAGE sql AS $$
+    SELECT set_config('datestyle', 'ISO, YMD', true),
+           set_config('intervalstyle', 'postgres', true),
+           set_config('timezone', 'UTC', true),
+           set_config('extra_float_digits', '1', true),
+           set_config('bytea_output', 'hex', true),
+           set_config('lc_monetary', 'C', true),
+           set_config('xmloption', 'content', true)
+$$;
+
+-- Returns whether there is nothing to save, or null for a view without data.
 CREATE FUNCTION txtest.save(wanted txtest.tables, at_level int) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
+    afterwards text[];
+    statement text;
     n bigint;
 BEGIN
+    IF wanted.root <> wanted.relid THEN
+        RETURN true;
+    ELSIF wanted.kind = 'm'
+          AND NOT (SELECT relispopulated FROM pg_class WHERE oid = wanted.relid) THEN
+        RETURN NULL;
+    END IF;
+    afterwards := txtest.policies_off(ARRAY[wanted]);
     EXECUTE format(
         'INSERT INTO txtest.saved SELECT %s, %s, (txtest_row.*)::text FROM %s AS txtest_row',
         wanted.relid, at_level, wanted.source);
     GET DIAGNOSTICS n = ROW_COUNT;
+    FOREACH statement IN ARRAY afterwards LOOP
+        EXECUTE statement;
+    END LOOP;
     RETURN n = 0;
 END $$;
 
@@ -96,66 +130,141 @@ END $$;
 CREATE FUNCTION txtest.learn(at_level int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     t txtest.tables;
-    part oid;
     empty boolean;
     n int := 0;
 BEGIN
     IF txtest.is_same_schema() THEN
         RETURN 0;
     END IF;
+    PERFORM txtest.write_exactly();
+    -- A new partition brings rows to a table that is known.
+    INSERT INTO txtest.dirty SELECT c.root FROM txtest.current_tables c
+    WHERE c.relid NOT IN (SELECT relid FROM txtest.tables)
+      AND c.root IN (SELECT relid FROM txtest.tables);
     FOR t IN
-        SELECT c.*, at_level, true, true, at_level, 0 FROM txtest.current_tables c
+        SELECT c.*, at_level, true, true, at_level FROM txtest.current_tables c
         WHERE c.relid NOT IN (SELECT relid FROM txtest.tables)
     LOOP
         n := n + 1;
         empty := txtest.save(t, at_level);
-        INSERT INTO txtest.tables VALUES (
-            t.relid, t.source, t.target, t.columns, t.types, t.numbers, t.fields, t.has_key, t.is_plain,
-            at_level, empty, empty, at_level, 0);
-        FOR part IN
-            SELECT t.relid UNION
-            SELECT relid FROM pg_partition_tree(t.relid)
-        LOOP
-            EXECUTE format(
-                'CREATE TRIGGER zz_txtest_mark '
-                'AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s '
-                'FOR EACH STATEMENT EXECUTE FUNCTION txtest.mark()', part::regclass);
-            EXECUTE format(
-                'ALTER TABLE %s ENABLE ALWAYS TRIGGER zz_txtest_mark', part::regclass);
-        END LOOP;
+        t.is_empty := empty;
+        t.was_empty := empty;
+        INSERT INTO txtest.tables VALUES (t.*);
+        IF t.kind <> 'm' THEN
+            PERFORM txtest.watch(t);
+        END IF;
     END LOOP;
-    -- Foreign keys that do not wait for the commit: a few rounds settle the order. In a
-    -- circle there is none.
-    FOR round IN 1..20 LOOP
-        UPDATE txtest.tables child SET rank = parent.rank + 1
-        FROM pg_constraint o JOIN txtest.tables parent ON parent.relid = o.confrelid
-        WHERE o.contype = 'f' AND NOT o.condeferred AND o.conrelid = child.relid
-          AND child.relid <> parent.relid AND child.rank <= parent.rank;
-        EXIT WHEN NOT FOUND;
-    END LOOP;
+    PERFORM txtest.learn_reach();
     PERFORM txtest.note_schema();
     RETURN n;
 END $$;
 
--- Switches the user's own triggers on a table off, or those named on again. An owner may
--- do that; it needs a lock on the table.
-CREATE FUNCTION txtest.triggers_off(wanted txtest.tables) RETURNS text[]
+-- A statement marks only the table that it names. So what is written there reaches the
+-- tables that inherit from it, those whose partition it is, and what is read from any.
+CREATE FUNCTION txtest.learn_reach() RETURNS void LANGUAGE sql AS $$
+    DELETE FROM txtest.reach;
+    WITH RECURSIVE near (written, reached) AS (
+        SELECT i.inhparent, i.inhrelid FROM pg_inherits i
+        UNION SELECT i.inhrelid, i.inhparent FROM pg_inherits i
+        UNION SELECT d.refobjid, w.ev_class
+        FROM pg_depend d
+        JOIN pg_rewrite w ON w.oid = d.objid
+        JOIN pg_class c ON c.oid = w.ev_class AND c.relkind IN ('v', 'm')
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+    ), far (written, reached) AS (
+        SELECT relid, relid FROM txtest.tables
+        UNION SELECT far.written, near.reached FROM far
+        JOIN near ON near.written = far.reached
+    )
+    INSERT INTO txtest.reach SELECT far.written, far.reached FROM far
+    JOIN txtest.tables k ON k.relid = far.reached AND k.root = k.relid;
+$$;
+
+-- What follows switches off what would act on a restore, and returns the statements
+-- that switch it on again. An owner may do that; it needs locks on the tables.
+
+-- Triggers and rules of the user's, as far as they act for this session.
+CREATE FUNCTION txtest.triggers_off(wanted txtest.tables[]) RETURNS text[]
 LANGUAGE plpgsql AS $$
 DECLARE
-    statements text[] := '{}';
-    g pg_trigger;
+    afterwards text[];
+    statements text[];
+    statement text;
+    active text := CASE current_setting('session_replication_role')
+                   WHEN 'replica' THEN 'AR' ELSE 'AO' END;
 BEGIN
-    FOR g IN
-        SELECT * FROM pg_trigger WHERE tgrelid = wanted.relid AND NOT tgisinternal
-        AND tgname <> 'zz_txtest_mark' AND tgenabled <> 'D'
-    LOOP
-        EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', wanted.target, g.tgname);
-        statements := statements || format(
-            'ALTER TABLE %s ENABLE %s TRIGGER %I', wanted.target,
-            CASE g.tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' ELSE '' END,
-            g.tgname);
+    -- A partitioned table hands it down to its partitions, so those come later.
+    WITH members AS (
+        SELECT t.relid, 0 AS depth FROM unnest(wanted) t
+        UNION SELECT p.relid, p.level
+        FROM unnest(wanted) t CROSS JOIN pg_partition_tree(t.relid) p
+        WHERE t.kind = 'p'
+    ), hooks AS (
+        SELECT m.*, format('TRIGGER %I', g.tgname) AS name, g.tgenabled AS enabled
+        FROM members m JOIN pg_trigger g ON g.tgrelid = m.relid
+        WHERE NOT g.tgisinternal AND g.tgname <> 'zz_txtest_mark'
+        UNION ALL
+        SELECT m.*, format('RULE %I', w.rulename), w.ev_enabled
+        FROM members m JOIN pg_rewrite w ON w.ev_class = m.relid AND m.depth = 0
+        WHERE w.rulename <> '_RETURN'
+    ), in_the_way AS (
+        SELECT * FROM hooks h WHERE EXISTS (
+            SELECT FROM hooks o WHERE o.name = h.name AND strpos(active, o.enabled::text) > 0)
+    )
+    SELECT array_agg(format('ALTER TABLE %s DISABLE %s', relid::regclass, name)
+                     ORDER BY depth),
+           array_agg(format('ALTER TABLE %s %s %s', relid::regclass,
+               CASE enabled WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA'
+                            WHEN 'O' THEN 'ENABLE' ELSE 'DISABLE' END, name)
+                     ORDER BY depth)
+    INTO statements, afterwards FROM in_the_way;
+    FOREACH statement IN ARRAY coalesce(statements, '{}') LOOP
+        EXECUTE statement;
     END LOOP;
-    RETURN statements;
+    RETURN coalesce(afterwards, '{}');
+END $$;
+
+-- Policies that hide rows from the owner, too.
+CREATE FUNCTION txtest.policies_off(wanted txtest.tables[]) RETURNS text[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    afterwards text[] := '{}';
+    t txtest.tables;
+BEGIN
+    FOREACH t IN ARRAY wanted LOOP
+        IF row_security_active(t.relid) THEN
+            EXECUTE format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', t.target);
+            afterwards := afterwards
+                || format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', t.target);
+        END IF;
+    END LOOP;
+    RETURN afterwards;
+END $$;
+
+-- Foreign keys that do not wait for the end, or act, when a row that they refer to is
+-- deleted: these have to go, and are made anew.
+CREATE FUNCTION txtest.keys_off(wanted txtest.tables[]) RETURNS text[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    afterwards text[] := '{}';
+    o pg_constraint;
+BEGIN
+    FOR o IN
+        SELECT * FROM pg_constraint
+        WHERE contype = 'f' AND conparentid = 0
+          AND NOT (condeferrable AND confdeltype = 'a')
+          AND confrelid IN (
+              SELECT t.relid FROM unnest(wanted) t
+              UNION SELECT p.relid
+              FROM unnest(wanted) t CROSS JOIN pg_partition_tree(t.relid) p)
+    LOOP
+        afterwards := afterwards || format(
+            'ALTER TABLE %s ADD CONSTRAINT %I %s', o.conrelid::regclass, o.conname,
+            pg_get_constraintdef(o.oid));
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I',
+                       o.conrelid::regclass, o.conname);
+    END LOOP;
+    RETURN afterwards;
 END $$;
 
 -- Makes what the tables that were written to have now their rows of level 2.
@@ -163,10 +272,12 @@ CREATE FUNCTION txtest.keep() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     t txtest.tables;
 BEGIN
+    PERFORM txtest.write_exactly();
     FOR t IN
         WITH written AS (DELETE FROM txtest.dirty RETURNING relid)
         SELECT k.* FROM txtest.tables k
-        WHERE k.relid IN (SELECT coalesce(pg_partition_root(relid), relid) FROM written)
+        WHERE k.relid IN (
+            SELECT reached FROM txtest.reach JOIN written ON relid = written)
     LOOP
         DELETE FROM txtest.saved WHERE relid = t.relid AND level = 2;
         UPDATE txtest.tables SET level = 2, is_empty = txtest.save(t, 2)
@@ -178,32 +289,42 @@ END $$;
 CREATE FUNCTION txtest.restore(milliseconds int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     dirty txtest.tables[];
-    all_plain boolean;
+    emptied oid[];
     t txtest.tables;
     afterwards text[] := '{}';
     statement text;
 BEGIN
-    WITH written AS (DELETE FROM txtest.dirty RETURNING relid)
-    SELECT array_agg(k ORDER BY k.rank DESC), bool_and(k.is_plain) INTO dirty, all_plain
+    WITH written AS (DELETE FROM txtest.dirty RETURNING relid, truncated)
+    SELECT array_agg(k ORDER BY k.kind = 'm', k.relid),
+           (SELECT array_agg(relid) FROM written WHERE truncated)
+    INTO dirty, emptied
     FROM txtest.tables k
-    WHERE k.relid IN (SELECT coalesce(pg_partition_root(relid), relid) FROM written);
+    WHERE k.relid IN (SELECT reached FROM txtest.reach JOIN written ON relid = written);
     IF dirty IS NULL THEN
         RETURN 0;
     END IF;
     PERFORM set_config('lock_timeout', milliseconds::text, true);
-    IF NOT all_plain THEN
-        -- Foreign keys and the user's own triggers are not to act on this. The role
-        -- makes the session forget its plans, so not where it is not needed.
+    PERFORM txtest.write_exactly();
+    -- Foreign keys, and the user's own triggers and rules, are not to act on this. The
+    -- role makes the session forget its plans, so not where it is not needed: not where
+    -- there are only foreign keys that wait for the commit.
+    IF EXISTS (
+        SELECT FROM unnest(dirty) d JOIN pg_class c ON c.oid = d.relid
+        WHERE d.kind = 'p' OR c.relforcerowsecurity OR (c.relhasrules AND d.kind = 'r')
+        OR EXISTS (
+            SELECT FROM pg_trigger g WHERE g.tgrelid = d.relid
+            AND g.tgname <> 'zz_txtest_mark' AND NOT (g.tgisinternal AND g.tginitdeferred)))
+    THEN
         IF current_setting('is_superuser') = 'on' THEN
             PERFORM set_config('session_replication_role', 'replica', true);
         ELSE
             SET CONSTRAINTS ALL DEFERRED;
-            FOREACH t IN ARRAY dirty LOOP
-                afterwards := afterwards || txtest.triggers_off(t);
-            END LOOP;
+            afterwards := txtest.keys_off(dirty) || txtest.policies_off(dirty);
         END IF;
+        afterwards := txtest.triggers_off(dirty) || afterwards;
     END IF;
     FOREACH t IN ARRAY dirty LOOP
+        CONTINUE WHEN t.kind = 'm';
         IF t.is_empty OR NOT t.has_key THEN
             EXECUTE 'DELETE FROM ' || t.source;
         ELSE
@@ -213,33 +334,88 @@ BEGIN
                 'AND s.contents = (txtest_row.*)::text)', t.source, t.relid, t.level);
         END IF;
     END LOOP;
-    FOR i IN REVERSE cardinality(dirty)..1 LOOP
-        t := dirty[i];
+    FOREACH t IN ARRAY dirty LOOP
+        IF t.kind = 'm' THEN
+            PERFORM txtest.refresh(t);
+            CONTINUE;
+        END IF;
         CONTINUE WHEN t.is_empty;
         EXECUTE format(
-            'INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE SELECT %3$s FROM ('
+            'INSERT INTO %1$s %2$s OVERRIDING SYSTEM VALUE SELECT %3$s FROM ('
             'SELECT s.contents::%1$s AS r FROM txtest.saved s '
             'WHERE s.relid = %4$s AND s.level = %5$s AND NOT EXISTS ('
             'SELECT FROM %6$s AS txtest_row '
             'WHERE %7$s AND (txtest_row.*)::text = s.contents)) AS missing',
-            t.target, t.columns, t.fields, t.relid, t.level, t.source, t.has_key::text);
+            t.target, '(' || nullif(t.columns, '') || ')', t.fields, t.relid, t.level,
+            t.source, t.has_key::text);
+        IF t.relid = ANY (emptied) THEN
+            PERFORM txtest.advance_sequences(t);
+        END IF;
     END LOOP;
     IF afterwards <> '{}' THEN
         SET CONSTRAINTS ALL IMMEDIATE;
         FOREACH statement IN ARRAY afterwards LOOP
             EXECUTE statement;
         END LOOP;
+        DELETE FROM txtest.ddl WHERE xmin = pg_current_xact_id()::xid;
     END IF;
     -- The marks of what was done here; those of others who wrote meanwhile stay.
     DELETE FROM txtest.dirty WHERE xmin = pg_current_xact_id()::xid;
     RETURN cardinality(dirty);
 END $$;
 
+-- A TRUNCATE may have made the sequences start anew, and the rows are there again.
+CREATE FUNCTION txtest.advance_sequences(wanted txtest.tables) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN
+        SELECT format(
+            'SELECT setval(%s, m) FROM (SELECT max(%I) AS m FROM %s) AS rows, %s AS s '
+            'WHERE m >= s.last_value', q.seqrelid, a.attname, wanted.target,
+            q.seqrelid::regclass)
+        FROM pg_depend d
+        JOIN pg_sequence q ON q.seqrelid = d.objid AND q.seqincrement > 0
+        JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+          AND d.refobjid = wanted.relid AND d.deptype IN ('a', 'i')
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END $$;
+
+-- Materialised views can only be computed again, so only where they are different.
+CREATE FUNCTION txtest.refresh(wanted txtest.tables) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    is_populated boolean := (SELECT relispopulated FROM pg_class WHERE oid = wanted.relid);
+    is_same boolean;
+BEGIN
+    IF wanted.is_empty IS NULL THEN
+        IF is_populated THEN
+            EXECUTE format('REFRESH MATERIALIZED VIEW %s WITH NO DATA', wanted.target);
+        END IF;
+        RETURN;
+    END IF;
+    IF is_populated THEN
+        EXECUTE format(
+            'WITH old AS (SELECT contents FROM txtest.saved WHERE relid = %s AND level = %s), '
+            'new AS (SELECT (txtest_row.*)::text FROM %s AS txtest_row) '
+            'SELECT NOT EXISTS (TABLE old EXCEPT ALL TABLE new) '
+            'AND NOT EXISTS (TABLE new EXCEPT ALL TABLE old)',
+            wanted.relid, wanted.level, wanted.source) INTO is_same;
+    END IF;
+    IF is_same IS NOT TRUE THEN
+        EXECUTE 'REFRESH MATERIALIZED VIEW ' || wanted.target;
+    END IF;
+END $$;
+
 -- Changes with each table that is created, dropped or renamed, and each column that is
 -- added.
 CREATE FUNCTION txtest.schema_version() RETURNS text LANGUAGE sql AS $$
     SELECT format('%s %s %s', count(*), sum(relnatts), sum(hashoid(oid) # hashname(relname)))
-    FROM pg_class WHERE relkind IN ('r', 'p') AND relpersistence <> 't' AND oid >= 16384
+    FROM pg_class
+    WHERE relkind IN ('r', 'p', 'm') AND relpersistence <> 't' AND oid >= 16384
 $$;
 
 -- Asked after each test, so it has to be cheap: a superuser has an event trigger that
@@ -261,29 +437,60 @@ END $$;
 CREATE FUNCTION txtest.mark_ddl() RETURNS event_trigger LANGUAGE plpgsql
 SECURITY DEFINER AS $$
 BEGIN
+    IF TG_TAG = 'REFRESH MATERIALIZED VIEW' THEN
+        RETURN;
+    END IF;
     INSERT INTO txtest.ddl VALUES (TG_TAG);
+    -- It may have changed rows, or switched our trigger off for a while.
+    IF TG_EVENT = 'ddl_command_end' AND TG_TAG = 'ALTER TABLE' THEN
+        INSERT INTO txtest.dirty SELECT objid FROM pg_event_trigger_ddl_commands()
+        WHERE classid = 'pg_class'::regclass;
+    END IF;
 END $$;
 
-CREATE FUNCTION txtest.schema_changes() RETURNS TABLE (change text, name text)
-LANGUAGE sql AS $$
+CREATE FUNCTION txtest.schema_changes()
+RETURNS TABLE (change text, name text, kind "char") LANGUAGE sql AS $$
     SELECT CASE WHEN k.relid IS NULL THEN 'created'
                 WHEN c.relid IS NULL THEN 'dropped'
                 ELSE 'altered' END,
-           coalesce(k.target, c.target)
+           coalesce(k.target, c.target), coalesce(k.kind, c.kind)
     FROM txtest.tables k FULL JOIN txtest.current_tables c USING (relid)
-    WHERE (k.target, k.columns, k.types, k.numbers)
-          IS DISTINCT FROM (c.target, c.columns, c.types, c.numbers)
+    WHERE (k.target, k.root, k.columns, k.types, k.numbers)
+          IS DISTINCT FROM (c.target, c.root, c.columns, c.types, c.numbers)
+    UNION ALL
+    SELECT 'stopped watching', k.target, k.kind FROM txtest.tables k
+    WHERE k.kind <> 'm' AND NOT EXISTS (
+        SELECT FROM pg_trigger g WHERE g.tgrelid = k.relid
+        AND g.tgname = 'zz_txtest_mark' AND g.tgenabled = 'A')
+      AND EXISTS (SELECT FROM pg_class c WHERE c.oid = k.relid)
     ORDER BY 1, 2
 $$;
 
--- A column may have been dropped and made anew as it was, or have had another type for
--- a while: then the rows are all that changed, and no trigger saw it.
-CREATE FUNCTION txtest.doubt_everything() RETURNS void LANGUAGE sql AS $$
-    UPDATE txtest.tables k SET numbers = c.numbers FROM txtest.current_tables c
+-- A table or a column may have been dropped and made anew as it was, or have had another
+-- type for a while: then the rows are all that changed, and no trigger saw it.
+CREATE FUNCTION txtest.doubt_everything() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    pair record;
+BEGIN
+    FOR pair IN
+        SELECT k.relid AS old, c.relid AS new FROM txtest.tables k
+        JOIN txtest.current_tables c USING (target, kind, columns, types)
+        WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = k.relid)
+    LOOP
+        UPDATE txtest.saved SET relid = pair.new WHERE relid = pair.old;
+        UPDATE txtest.tables SET relid = pair.new WHERE relid = pair.old;
+        UPDATE txtest.tables SET root = pair.new WHERE root = pair.old;
+    END LOOP;
+    UPDATE txtest.tables k SET numbers = c.numbers, has_key = c.has_key
+    FROM txtest.current_tables c
     WHERE k.relid = c.relid
       AND (k.target, k.columns, k.types) = (c.target, c.columns, c.types);
-    INSERT INTO txtest.dirty SELECT relid FROM txtest.tables
-$$;
+    PERFORM txtest.watch(k) FROM txtest.tables k
+    WHERE k.target IN (
+        SELECT name FROM txtest.schema_changes() WHERE change = 'stopped watching');
+    PERFORM txtest.learn_reach();
+    INSERT INTO txtest.dirty SELECT relid FROM txtest.tables;
+END $$;
 
 CREATE FUNCTION txtest.migrations() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -339,6 +546,8 @@ BEGIN
             EXECUTE FUNCTION txtest.mark_ddl();
         CREATE EVENT TRIGGER zz_txtest_drop ON sql_drop
             EXECUTE FUNCTION txtest.mark_ddl();
+        ALTER EVENT TRIGGER zz_txtest_ddl ENABLE ALWAYS;
+        ALTER EVENT TRIGGER zz_txtest_drop ENABLE ALWAYS;
         UPDATE txtest.state SET sees_ddl = true;
     END IF;
 END $$;

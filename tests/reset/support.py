@@ -1,0 +1,200 @@
+"""Reads a whole database, without the code that is under test."""
+
+from __future__ import annotations
+
+import unittest
+from collections import Counter
+from functools import partial
+
+from django.db import connection
+
+from django_txtest.reset import Layers, Leftovers
+
+# Partitions by themselves, and what a materialised view holds.
+_TABLES = """
+SELECT format('%I.%I', n.nspname, c.relname), c.relkind
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.relispopulated
+  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'txtest')
+ORDER BY 1
+"""
+
+# All that a restore may have switched off for a while, or has to put right.
+_SCHEMA = """
+SELECT c.oid::regclass::text, concat_ws(' ', c.relkind, c.relrowsecurity,
+       c.relforcerowsecurity, c.relispartition, c.relispopulated, c.relpersistence)
+FROM pg_class c WHERE c.oid >= 16384 AND c.relpersistence <> 't'
+  AND c.relkind <> 'S' AND c.relnamespace::regnamespace::text !~ '^(pg_|txtest)'
+UNION ALL
+SELECT attrelid::regclass::text, concat_ws(' ', attname, atttypid::regtype, atttypmod,
+       attnotnull)
+FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+WHERE attrelid >= 16384 AND attnum > 0 AND NOT attisdropped AND relpersistence <> 't'
+  AND c.relnamespace::regnamespace::text !~ '^(pg_|txtest)'
+UNION ALL
+SELECT conrelid::regclass::text, conname::text || pg_get_constraintdef(oid)
+       || CASE WHEN convalidated THEN '' ELSE ' not valid' END
+FROM pg_constraint WHERE conrelid >= 16384
+  AND connamespace::regnamespace::text !~ '^(pg_|txtest)'
+UNION ALL
+SELECT indrelid::regclass::text, pg_get_indexdef(indexrelid)
+FROM pg_index WHERE indrelid >= 16384
+  AND indrelid::regclass::text !~ '^(pg_|txtest)'
+UNION ALL
+SELECT tgrelid::regclass::text, tgname::text || ' ' || tgenabled::text
+FROM pg_trigger WHERE NOT tgisinternal AND tgname <> 'zz_txtest_mark'
+UNION ALL
+SELECT ev_class::regclass::text, rulename::text || ' ' || ev_enabled::text
+FROM pg_rewrite WHERE ev_class >= 16384 AND rulename <> '_RETURN'
+  AND ev_class::regclass::text !~ '^txtest'
+UNION ALL
+SELECT oid::text, encode(lo_get(oid), 'hex')
+FROM pg_largeobject_metadata
+"""
+
+
+def execute(sql):
+    """Execute one statement or more, and return the rows of the last one."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.executescript(sql)
+            return []
+        cursor.execute(sql)
+        return cursor.fetchall() if cursor.description else []
+
+
+def dump():
+    """Return every row of every table, and what the schema is made of.
+
+    Over a connection of its own, whose settings are those of any other.
+    """
+    if connection.vendor == "sqlite":
+        return _dump_sqlite()
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SET search_path = ''; SET hazard.see_all = 'on'")
+            cursor.execute(_TABLES)
+            selects = [
+                f"SELECT '{name.replace(chr(39), chr(39) * 2)}', (txdump.*)::text "
+                f"FROM {'ONLY' if kind == 'r' else ''} {name} txdump"
+                for name, kind in cursor.fetchall()
+            ]
+            cursor.execute(" UNION ALL ".join([*selects, _SCHEMA]))
+            return Counter(cursor.fetchall())
+    finally:
+        other.close()
+
+
+def _dump_sqlite():
+    connection.ensure_connection()
+    return Counter(
+        line
+        for line in connection.connection.iterdump()
+        # The sequences of SQLite only ever rise.
+        if "txtest_" not in line and "sqlite_sequence" not in line
+    )
+
+
+def begin_class(cls):
+    """Return the layers of a test class, begun."""
+    leftovers = Leftovers()
+    leftovers.watch()
+    cls.addClassCleanup(leftovers.close_all)
+    layers = Layers(["default"], leftovers)
+    layers.begin_class()
+    return layers
+
+
+def forget_migrations():
+    """Have the next class learn anew what migrations left."""
+    if connection.vendor == "postgresql":
+        execute("DROP SCHEMA IF EXISTS txtest CASCADE")
+    else:
+        execute("DELETE FROM txtest_state")
+
+
+class Hazards:
+    """For a test class: each of its hazards is prepared for, spoilt and put back.
+
+    All are prepared at once, as by a migration or as class data.
+    """
+
+    databases = ("default",)
+    #: 1: as a migration does it, 2: as a test class.
+    level = 2
+    vendor = ""
+    #: By their name: what to prepare, and how a test spoils it.
+    hazards: dict[str, tuple[str, str]] = {}
+
+    @classmethod
+    def setUpClass(cls):
+        if connection.vendor != cls.vendor:
+            raise unittest.SkipTest(f"about {cls.vendor}")
+        super().setUpClass()
+        cls.addClassCleanup(connection.close)
+        cls.untouched = dump()
+        cls.addClassCleanup(cls.check_the_end)
+        if cls.level == 1:
+            forget_migrations()
+            cls.addClassCleanup(forget_migrations)
+            cls.addClassCleanup(cls.remove)
+            cls.prepare()
+            cls.migrated = dump()
+            cls.layers = begin_class(cls)
+        else:
+            cls.layers = begin_class(cls)
+            cls.migrated = dump()
+            cls.addClassCleanup(cls.remove)
+            cls.prepare()
+        cls.addClassCleanup(cls.end)
+        cls.layers.begin_test()
+        cls.before = dump()
+
+    @classmethod
+    def prepare(cls):
+        for name, (prepare, _) in cls.hazards.items():
+            execute(cls.named(prepare, name))
+
+    @classmethod
+    def named(cls, sql, name):
+        return sql
+
+    @classmethod
+    def remove(cls):
+        """Remove what the class prepared and a reset leaves alone."""
+
+    @classmethod
+    def end(cls):
+        cls.layers.end_class()
+        if cls.level == 1:
+            assert_same(dump(), cls.migrated)
+
+    @classmethod
+    def check_the_end(cls):
+        assert_same(dump(), cls.untouched)
+
+    def test_hazards(self):
+        for name, (_, spoil) in self.hazards.items():
+            with self.subTest(hazard=name):
+                self.check(partial(execute, self.named(spoil, name)))
+
+    def check(self, spoil):
+        """Check that the rows come back, each time that they are spoilt."""
+        before = self.before
+        for _ in range(2):
+            self.layers.begin_test()
+            spoil()
+            spoilt = self.level == 1 or dump()
+            self.layers.end_test()
+        type(self).before = dump()  # of the next one, if this one fails
+        assert_same(self.before, before)
+        self.assertNotEqual(spoilt, before, "nothing was spoilt")
+
+
+def assert_same(after, before):
+    """Check that two dumps are the same."""
+    if after != before:
+        raise AssertionError(
+            f"lost: {[*(before - after)]}\nextra: {[*(after - before)]}"
+        )

@@ -1,0 +1,445 @@
+"""What PostgreSQL can do to a reset."""
+
+from __future__ import annotations
+
+import unittest
+
+from tests.reset.support import Hazards, execute
+
+_PARTITIONS = """
+    CREATE TABLE hazard.a (id int, n int) PARTITION BY LIST (id);
+    CREATE TABLE hazard.a1 PARTITION OF hazard.a FOR VALUES IN (1);
+    CREATE TABLE hazard.a2 PARTITION OF hazard.a FOR VALUES IN (2, 3)
+        PARTITION BY LIST (id);
+    CREATE TABLE hazard.a23 PARTITION OF hazard.a2 DEFAULT;
+    INSERT INTO hazard.a VALUES (1, 1), (2, 2), (3, 3);
+    """
+
+_INHERITANCE = """
+    CREATE TABLE hazard.a (id int PRIMARY KEY, n int);
+    CREATE TABLE hazard.b (m int) INHERITS (hazard.a);
+    CREATE TABLE hazard.c (x int);
+    CREATE TABLE hazard.d () INHERITS (hazard.b, hazard.c);
+    INSERT INTO hazard.a VALUES (1, 1);
+    INSERT INTO hazard.b VALUES (1, 1, 1);
+    INSERT INTO hazard.d VALUES (1, 1, 1, 1);
+    """
+
+_PAIR = """
+    CREATE TABLE hazard.a (id int PRIMARY KEY, n int);
+    CREATE TABLE hazard.b (id serial PRIMARY KEY, a int REFERENCES hazard.a);
+    INSERT INTO hazard.a VALUES (1, 1), (2, 2);
+    INSERT INTO hazard.b (a) VALUES (1), (2);
+    """
+
+_AUDIT = """
+    CREATE TABLE hazard.a (id int PRIMARY KEY, n int);
+    CREATE TABLE hazard.log (id serial, what text);
+    CREATE FUNCTION hazard.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO hazard.log (what) VALUES (TG_OP); RETURN coalesce(NEW, OLD);
+    END $$;
+    CREATE TRIGGER note {} ON hazard.a FOR EACH ROW EXECUTE FUNCTION hazard.note();
+    INSERT INTO hazard.a VALUES (1, 1), (2, 2);
+    """
+
+_AUDITED = "UPDATE hazard.a SET n = 3; DELETE FROM hazard.a WHERE id = 1"
+
+# What a class, or a migration, has prepared, and how a test spoils it. Each has a
+# schema of its own in place of "hazard".
+HAZARDS = {
+    # Foreign keys
+    "cascade_that_waits_for_the_commit": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY, n int);
+        CREATE TABLE hazard.b (id int PRIMARY KEY, a int REFERENCES hazard.a
+            ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED);
+        CREATE TABLE hazard.c (id int PRIMARY KEY, a int REFERENCES hazard.a
+            ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED);
+        INSERT INTO hazard.a VALUES (1, 1), (2, 2);
+        INSERT INTO hazard.b VALUES (1, 1), (2, 2);
+        INSERT INTO hazard.c VALUES (1, 1), (2, 2);
+        """,
+        "UPDATE hazard.a SET n = 3",
+    ),
+    "keys_that_are_checked_at_once": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY, n int);
+        CREATE TABLE hazard.b (id int PRIMARY KEY, a int REFERENCES hazard.a);
+        CREATE TABLE hazard.c (id int PRIMARY KEY, b int REFERENCES hazard.b
+            ON DELETE RESTRICT ON UPDATE CASCADE);
+        INSERT INTO hazard.a VALUES (1, 1), (2, 2);
+        INSERT INTO hazard.b VALUES (1, 1), (2, 2);
+        INSERT INTO hazard.c VALUES (1, 1), (2, 2);
+        """,
+        "UPDATE hazard.a SET n = 3; UPDATE hazard.b SET id = id + 7",
+    ),
+    "a_cascade_in_the_database": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY);
+        CREATE TABLE hazard.b (a int REFERENCES hazard.a ON DELETE CASCADE);
+        CREATE TABLE hazard.c (a int DEFAULT 2 REFERENCES hazard.a
+            ON DELETE SET DEFAULT);
+        INSERT INTO hazard.a VALUES (1), (2);
+        INSERT INTO hazard.b VALUES (1), (1), (2);
+        INSERT INTO hazard.c VALUES (1), (2), (NULL);
+        """,
+        "DELETE FROM hazard.a WHERE id = 1",
+    ),
+    "a_circle": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY, b int);
+        CREATE TABLE hazard.b (id int PRIMARY KEY, a int NOT NULL REFERENCES hazard.a,
+            me int REFERENCES hazard.b);
+        INSERT INTO hazard.a VALUES (1, NULL);
+        INSERT INTO hazard.b VALUES (1, 1, 1), (2, 1, 1);
+        UPDATE hazard.a SET b = 1;
+        ALTER TABLE hazard.a ADD FOREIGN KEY (b) REFERENCES hazard.b;
+        """,
+        "UPDATE hazard.a SET b = NULL; DELETE FROM hazard.b; DELETE FROM hazard.a",
+    ),
+    "a_key_to_another_key": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY, code text UNIQUE);
+        CREATE TABLE hazard.b (id int PRIMARY KEY, code text REFERENCES hazard.a (code)
+            ON UPDATE CASCADE);
+        INSERT INTO hazard.a VALUES (1, 'x'), (2, 'y');
+        INSERT INTO hazard.b VALUES (1, 'x'), (2, 'y');
+        """,
+        "UPDATE hazard.a SET code = code || '!'",
+    ),
+    "a_key_that_is_not_valid": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY, n int);
+        CREATE TABLE hazard.b (a int);
+        INSERT INTO hazard.a VALUES (1);
+        INSERT INTO hazard.b VALUES (1), (7);
+        ALTER TABLE hazard.b ADD FOREIGN KEY (a) REFERENCES hazard.a NOT VALID;
+        """,
+        "UPDATE hazard.a SET n = 2; DELETE FROM hazard.b WHERE a = 1",
+    ),
+    "keys_of_partitions": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY, n int) PARTITION BY LIST (id);
+        CREATE TABLE hazard.a1 PARTITION OF hazard.a FOR VALUES IN (1);
+        CREATE TABLE hazard.a2 PARTITION OF hazard.a DEFAULT;
+        CREATE TABLE hazard.b (id int PRIMARY KEY, a int REFERENCES hazard.a)
+            PARTITION BY LIST (id);
+        CREATE TABLE hazard.b1 PARTITION OF hazard.b DEFAULT;
+        INSERT INTO hazard.a VALUES (1, 1), (2, 2);
+        INSERT INTO hazard.b VALUES (1, 1), (2, 2);
+        """,
+        "UPDATE hazard.a1 SET n = 3",
+    ),
+    # Uniqueness
+    "values_that_change_places": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY, n int UNIQUE,
+            d int UNIQUE DEFERRABLE, e int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+        INSERT INTO hazard.a VALUES (1, 1, 1, 1), (2, 2, 2, 2);
+        """,
+        "UPDATE hazard.a SET id = id + 10, n = n + 10, d = 3 - d, e = 3 - e; "
+        "UPDATE hazard.a SET id = 13 - id, n = 14 - n",
+    ),
+    "exclusion": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY, during int4range,
+            EXCLUDE USING gist (during WITH &&));
+        INSERT INTO hazard.a VALUES (1, '[1,5)'), (2, '[5,9)');
+        """,
+        "UPDATE hazard.a SET during = '[1,9)' WHERE id = 3 - id; "
+        "DELETE FROM hazard.a WHERE id = 1; "
+        "UPDATE hazard.a SET during = '[1,9)'",
+    ),
+    "no_key_and_duplicates": (
+        "CREATE TABLE hazard.a (n int); "
+        "INSERT INTO hazard.a VALUES (1), (1), (NULL), (NULL), (2)",
+        "DELETE FROM hazard.a WHERE ctid IN (SELECT min(ctid) FROM hazard.a); "
+        "INSERT INTO hazard.a VALUES (2), (3)",
+    ),
+    "a_key_that_waits": (
+        "CREATE TABLE hazard.a (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, "
+        "n int); INSERT INTO hazard.a VALUES (1, 1), (2, 2)",
+        "UPDATE hazard.a SET id = 3 - id",
+    ),
+    # Columns, and values
+    "identity_and_generated_columns": (
+        """
+        CREATE TABLE hazard.a (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            n int, d int GENERATED BY DEFAULT AS IDENTITY,
+            twice int GENERATED ALWAYS AS (2 * n) STORED);
+        INSERT INTO hazard.a (n) VALUES (1), (2);
+        """,
+        "UPDATE hazard.a SET n = n + 1; DELETE FROM hazard.a WHERE id = 1; "
+        "INSERT INTO hazard.a (n) VALUES (3)",
+    ),
+    "no_columns": (
+        """
+        CREATE TABLE hazard.a (); INSERT INTO hazard.a DEFAULT VALUES;
+        CREATE TABLE hazard.b (n int GENERATED ALWAYS AS (1) STORED);
+        INSERT INTO hazard.b DEFAULT VALUES; INSERT INTO hazard.b DEFAULT VALUES;
+        """,
+        "DELETE FROM hazard.a; INSERT INTO hazard.b DEFAULT VALUES",
+    ),
+    "dropped_columns": (
+        """
+        CREATE TABLE hazard.a (x int, id int PRIMARY KEY, y text, n int);
+        ALTER TABLE hazard.a DROP x, DROP y;
+        INSERT INTO hazard.a VALUES (1, 1), (2, NULL);
+        """,
+        "UPDATE hazard.a SET n = 3",
+    ),
+    "values": (
+        """
+        CREATE TYPE hazard.mood AS ENUM ('sad', 'it''s, "ok"');
+        CREATE TYPE hazard.pair AS (a text, b int[]);
+        CREATE DOMAIN hazard.few AS int NOT NULL CHECK (VALUE < 10);
+        CREATE TABLE hazard.a (id serial PRIMARY KEY, f float8, g real, n numeric,
+            b bytea, t text[], j json, k jsonb, r int4range, m int4multirange,
+            i interval, z timestamptz, y date, c char(4), "char" "char", e hazard.mood,
+            es hazard.mood[], p hazard.pair, ps hazard.pair[], w hazard.few, v bit(3),
+            inet inet, u uuid, s tsvector, q point, l regclass, o money);
+        INSERT INTO hazard.a (w, f, g, n, b, t, j, k, r, m, i, z, y, c, "char", e, es,
+            p, ps, v, inet, u, s, q, l, o) VALUES
+            (1, 'NaN', '-infinity', 'NaN', '\\x00ff', '{NULL,"NULL","a,b","{}",""}',
+             '{"a":  1, "a": 2}', '{"a": "\\u00e9"}', '[1,5)',
+             '{[1,2),[4,5)}', '1 mon -3 days 00:00:00.000001', 'infinity',
+             '0044-03-15 BC', 'a', 'x', 'it''s, "ok"', '{sad}', '("a,""b","{1,NULL}")',
+             array[row('x', '{}'), NULL]::hazard.pair[], '101', '10.0.0.0/8',
+             gen_random_uuid(), 'a:1A fat:2', '(0.1,-0)', 'library_book', 12.34),
+            (2, 0.1::float8 + 0.2, 'NaN', 1.10, '', '[2:3]={x,y}', '[]', 'null',
+             'empty', '{}', '-1 year 2 mons', '2020-02-01 03:04:05.678901+05:45',
+             'infinity', '', '', 'sad', '{}', NULL, '{}', '000', '::1', NULL, '',
+             '(1,2)', NULL, NULL),
+            (3, '-0', '-0', 'Infinity', NULL, '{{a},{b}}', NULL, NULL, NULL, NULL,
+             NULL, '1883-11-18 12:03:57-04:56:02', '5874897-12-31', NULL, NULL, NULL,
+             NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+            (4, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+             NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+             NULL, NULL);
+        """,
+        "UPDATE hazard.a SET w = w + 1",
+    ),
+    "types_of_extensions": (
+        """
+        CREATE EXTENSION IF NOT EXISTS hstore SCHEMA hazard;
+        CREATE TABLE hazard.a (id int PRIMARY KEY, h hazard.hstore);
+        INSERT INTO hazard.a VALUES (1, '"a, "=>"\\"b", c=>NULL');
+        """,
+        "UPDATE hazard.a SET h = NULL",
+    ),
+    "large_values": (
+        "CREATE TABLE hazard.a (id int PRIMARY KEY, t text, b bytea); "
+        "INSERT INTO hazard.a SELECT n, string_agg(md5(g::text), ''), "
+        "decode(string_agg(md5(g::text), ''), 'hex') "
+        "FROM generate_series(1, 9) n, generate_series(1, 3000) g GROUP BY n",
+        "UPDATE hazard.a SET t = 'x' || substr(t, 2) WHERE id < 4; "
+        "UPDATE hazard.a SET b = NULL WHERE id > 7",
+    ),
+    "settings_that_change_how_values_are_written": (
+        """
+        SET datestyle = 'SQL, DMY'; SET extra_float_digits = -10;
+        SET intervalstyle = 'sql_standard'; SET bytea_output = 'escape';
+        SET timezone = 'Asia/Kathmandu';
+        CREATE TABLE hazard.a (id int PRIMARY KEY, d date, f float8, i interval,
+            b bytea, z timestamptz);
+        INSERT INTO hazard.a VALUES (1, '01/02/2020', 0.1::float8 + 0.2,
+            '1 year -1 day +2 hours', '\\x00ff', '01/02/2020');
+        """,
+        "RESET ALL; DELETE FROM hazard.a",
+    ),
+    # Names
+    "odd_names": (
+        """
+        CREATE SCHEMA "Od%d 's";
+        CREATE TABLE "Od%d 's"."a ""b"" %s'c" ("Id %s" int PRIMARY KEY, "x""y" text);
+        CREATE TABLE "Od%d 's".txtest_row (b int, r int, s int, txtest_row int,
+            contents text, relid int, level int, missing int, t int);
+        CREATE TABLE "Od%d 's"."select" ("order" int PRIMARY KEY, contents text);
+        INSERT INTO "Od%d 's"."a ""b"" %s'c" VALUES (1, '%s');
+        INSERT INTO "Od%d 's".txtest_row VALUES (1, 2, 3, 4, 'x', 5, 6, 7, 8);
+        INSERT INTO "Od%d 's"."select" VALUES (1, '(1,2)');
+        """,
+        """
+        UPDATE "Od%d 's"."a ""b"" %s'c" SET "x""y" = '%d';
+        UPDATE "Od%d 's".txtest_row SET b = 0;
+        UPDATE "Od%d 's"."select" SET contents = NULL;
+        """,
+    ),
+    # Partitions and inheritance
+    "partitions": (_PARTITIONS, "UPDATE hazard.a SET id = 4 - id, n = 0"),
+    "a_partition_by_itself": (_PARTITIONS, "DELETE FROM hazard.a23"),
+    "a_partition_that_is_truncated": (_PARTITIONS, "TRUNCATE hazard.a2"),
+    "a_new_partition": (
+        _PARTITIONS,
+        "CREATE TABLE hazard.a4 PARTITION OF hazard.a FOR VALUES IN (4); "
+        "INSERT INTO hazard.a4 VALUES (4, 4)",
+    ),
+    "a_partition_that_is_detached_for_a_while": (
+        _PARTITIONS,
+        "ALTER TABLE hazard.a DETACH PARTITION hazard.a1; "
+        "UPDATE hazard.a1 SET n = 5; "
+        "ALTER TABLE hazard.a ATTACH PARTITION hazard.a1 FOR VALUES IN (1)",
+    ),
+    "a_table_that_others_inherit": (_INHERITANCE, "UPDATE hazard.a SET n = 2"),
+    "the_other_parent": (_INHERITANCE, "DELETE FROM hazard.c"),
+    "a_table_that_inherits": (_INHERITANCE, "DELETE FROM hazard.b"),
+    "only_the_parent": (_INHERITANCE, "DELETE FROM ONLY hazard.a"),
+    "truncate_with_heirs": (_INHERITANCE, "TRUNCATE hazard.a"),
+    # Ways to write
+    "truncate_cascade": (_PAIR, "TRUNCATE hazard.a CASCADE"),
+    "copy": (_PAIR, "COPY hazard.a FROM PROGRAM 'echo 7,7' (FORMAT csv)"),
+    "merge": (
+        _PAIR,
+        "MERGE INTO hazard.a USING (VALUES (1), (9)) AS v (id) ON a.id = v.id "
+        "WHEN MATCHED THEN UPDATE SET n = 0 WHEN NOT MATCHED THEN INSERT VALUES (9, 9)",
+    ),
+    "writable_cte": (
+        _PAIR,
+        "WITH gone AS (DELETE FROM hazard.b RETURNING a) SELECT count(*) FROM gone",
+    ),
+    "on_conflict": (
+        _PAIR,
+        "INSERT INTO hazard.a VALUES (1, 9) ON CONFLICT (id) DO UPDATE SET n = 9",
+    ),
+    "through_a_view": (
+        _PAIR + "CREATE VIEW hazard.v AS SELECT id, n FROM hazard.a WHERE n < 5",
+        "UPDATE hazard.v SET n = 4",
+    ),
+    "role_replica": (
+        _PAIR,
+        "SET session_replication_role = replica; DELETE FROM hazard.a; "
+        "RESET session_replication_role",
+    ),
+    "savepoints": (
+        _PAIR,
+        "BEGIN; SAVEPOINT x; DELETE FROM hazard.b; ROLLBACK TO x; "
+        "UPDATE hazard.a SET n = 3; RELEASE x; COMMIT",
+    ),
+    "exceptions_within_a_function": (
+        _PAIR,
+        "DO $$ BEGIN UPDATE hazard.a SET n = 3; BEGIN DELETE FROM hazard.a; "
+        "EXCEPTION WHEN OTHERS THEN INSERT INTO hazard.b (a) VALUES (1); END; END $$",
+    ),
+    "unlogged": (
+        "CREATE UNLOGGED TABLE hazard.a (n int); INSERT INTO hazard.a VALUES (1)",
+        "INSERT INTO hazard.a VALUES (2)",
+    ),
+    "triggers_switched_off": (
+        _PAIR,
+        "ALTER TABLE hazard.b DISABLE TRIGGER USER; DELETE FROM hazard.b; "
+        "ALTER TABLE hazard.b ENABLE TRIGGER USER",
+    ),
+    # The user's own triggers, rules and policies
+    "an_audit_trigger": (_AUDIT.format("AFTER INSERT OR UPDATE OR DELETE"), _AUDITED),
+    "a_trigger_before": (_AUDIT.format("BEFORE INSERT OR DELETE"), _AUDITED),
+    "a_trigger_that_is_always_on": (
+        _AUDIT.format("AFTER INSERT OR UPDATE OR DELETE")
+        + "ALTER TABLE hazard.a ENABLE ALWAYS TRIGGER note",
+        _AUDITED,
+    ),
+    "a_trigger_of_replicas": (
+        _AUDIT.format("AFTER INSERT OR UPDATE OR DELETE")
+        + "ALTER TABLE hazard.a ENABLE REPLICA TRIGGER note",
+        _AUDITED,
+    ),
+    "a_trigger_that_is_off": (
+        _AUDIT.format("AFTER INSERT OR UPDATE OR DELETE")
+        + "ALTER TABLE hazard.a DISABLE TRIGGER note",
+        _AUDITED,
+    ),
+    "triggers_of_partitions": (
+        _PARTITIONS
+        + """
+        CREATE TABLE hazard.log (what text);
+        CREATE FUNCTION hazard.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO hazard.log VALUES (TG_TABLE_NAME); RETURN NULL;
+        END $$;
+        CREATE TRIGGER note AFTER INSERT OR DELETE ON hazard.a
+            FOR EACH ROW EXECUTE FUNCTION hazard.note();
+        CREATE TRIGGER mine AFTER INSERT OR DELETE ON hazard.a23
+            FOR EACH ROW EXECUTE FUNCTION hazard.note();
+        ALTER TABLE hazard.a23 ENABLE ALWAYS TRIGGER note;
+        ALTER TABLE hazard.a1 DISABLE TRIGGER note;
+        """,
+        "DELETE FROM hazard.a",
+    ),
+    "a_constraint_trigger": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY, n int);
+        CREATE TABLE hazard.log (what text);
+        CREATE FUNCTION hazard.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO hazard.log VALUES (TG_OP); RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER note AFTER INSERT OR DELETE ON hazard.a
+            DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION hazard.note();
+        INSERT INTO hazard.a VALUES (1, 1);
+        """,
+        "UPDATE hazard.a SET n = 2; DELETE FROM hazard.a",
+    ),
+    "a_trigger_that_forbids_to_delete": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY);
+        INSERT INTO hazard.a VALUES (1);
+        CREATE FUNCTION hazard.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE 'never'; END $$;
+        CREATE TRIGGER refuse BEFORE DELETE ON hazard.a
+            FOR EACH STATEMENT EXECUTE FUNCTION hazard.refuse();
+        """,
+        "INSERT INTO hazard.a VALUES (2)",
+    ),
+    "rules": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY);
+        CREATE TABLE hazard.b (id int PRIMARY KEY);
+        CREATE TABLE hazard.log (id int);
+        INSERT INTO hazard.a VALUES (1), (2);
+        INSERT INTO hazard.b VALUES (1);
+        CREATE RULE kept AS ON DELETE TO hazard.a DO INSTEAD NOTHING;
+        CREATE RULE note AS ON INSERT TO hazard.a DO INSERT INTO hazard.log
+            VALUES (NEW.id);
+        CREATE RULE away AS ON INSERT TO hazard.b DO INSTEAD INSERT INTO hazard.log
+            VALUES (NEW.id);
+        ALTER TABLE hazard.b ENABLE ALWAYS RULE away;
+        """,
+        "INSERT INTO hazard.a VALUES (3); UPDATE hazard.a SET id = 7 WHERE id = 1; "
+        "INSERT INTO hazard.b VALUES (9); DELETE FROM hazard.b",
+    ),
+    "row_level_security": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY, n int);
+        INSERT INTO hazard.a VALUES (1, 1), (2, 2), (3, 3);
+        ALTER TABLE hazard.a ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE hazard.a FORCE ROW LEVEL SECURITY;
+        CREATE POLICY few ON hazard.a USING (n <> 2);
+        """,
+        "ALTER TABLE hazard.a NO FORCE ROW LEVEL SECURITY; "
+        "UPDATE hazard.a SET n = 2; "
+        "ALTER TABLE hazard.a FORCE ROW LEVEL SECURITY",
+    ),
+}
+
+
+class HazardTests(Hazards, unittest.TestCase):
+    vendor = "postgresql"
+    hazards = HAZARDS
+
+    @classmethod
+    def named(cls, sql, name):
+        return sql.replace("hazard", f"in_{name}")
+
+    @classmethod
+    def prepare(cls):
+        for name in cls.hazards:
+            execute(f"CREATE SCHEMA in_{name}")
+        super().prepare()
+
+    @classmethod
+    def remove(cls):
+        for name in cls.hazards:
+            execute(f"DROP SCHEMA IF EXISTS in_{name} CASCADE")
+        execute('DROP SCHEMA IF EXISTS "Od%d \'s" CASCADE')
+
+
+class MigratedHazardTests(HazardTests):
+    level = 1
