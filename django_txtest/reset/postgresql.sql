@@ -410,10 +410,13 @@ BEGIN
     END IF;
 END $$;
 
--- Changes with each table that is created, dropped or renamed, and each column that is
--- added.
+-- Changes with each table that is created, dropped or renamed, each column that is
+-- added, and each of our triggers that is switched off, be it for a while.
 CREATE FUNCTION txtest.schema_version() RETURNS text LANGUAGE sql AS $$
-    SELECT format('%s %s %s', count(*), sum(relnatts), sum(hashoid(oid) # hashname(relname)))
+    SELECT format('%s %s %s %s', count(*), sum(relnatts),
+                  sum(hashoid(oid) # hashname(relname)), (
+        SELECT count(*) FROM pg_trigger
+        WHERE tgname = 'zz_txtest_mark' AND tgenabled = 'A'))
     FROM pg_class
     WHERE relkind IN ('r', 'p', 'm') AND relpersistence <> 't' AND oid >= 16384
 $$;

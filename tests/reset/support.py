@@ -73,7 +73,7 @@ def dump():
     other = connection.copy()
     try:
         with other.cursor() as cursor:
-            cursor.execute("SET search_path = ''; SET hazard.see_all = 'on'")
+            cursor.execute("SET search_path = ''; SET txdump.sees_all = 'on'")
             cursor.execute(_TABLES)
             selects = [
                 f"SELECT '{name.replace(chr(39), chr(39) * 2)}', (txdump.*)::text "
@@ -187,6 +187,8 @@ class Hazards:
             spoil()
             spoilt = self.level == 1 or dump()
             self.layers.end_test()
+            if not self.layers.keeps_connections:
+                connection.close()
         type(self).before = dump()  # of the next one, if this one fails
         assert_same(self.before, before)
         self.assertNotEqual(spoilt, before, "nothing was spoilt")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unittest
 
+from django.db import connection
+
 from tests.reset.support import Hazards, execute
 
 _PARTITIONS = """
@@ -287,12 +289,6 @@ HAZARDS = {
     "truncate_with_heirs": (_INHERITANCE, "TRUNCATE hazard.a"),
     # Ways to write
     "truncate_cascade": (_PAIR, "TRUNCATE hazard.a CASCADE"),
-    "copy": (_PAIR, "COPY hazard.a FROM PROGRAM 'echo 7,7' (FORMAT csv)"),
-    "merge": (
-        _PAIR,
-        "MERGE INTO hazard.a USING (VALUES (1), (9)) AS v (id) ON a.id = v.id "
-        "WHEN MATCHED THEN UPDATE SET n = 0 WHEN NOT MATCHED THEN INSERT VALUES (9, 9)",
-    ),
     "writable_cte": (
         _PAIR,
         "WITH gone AS (DELETE FROM hazard.b RETURNING a) SELECT count(*) FROM gone",
@@ -304,11 +300,6 @@ HAZARDS = {
     "through_a_view": (
         _PAIR + "CREATE VIEW hazard.v AS SELECT id, n FROM hazard.a WHERE n < 5",
         "UPDATE hazard.v SET n = 4",
-    ),
-    "role_replica": (
-        _PAIR,
-        "SET session_replication_role = replica; DELETE FROM hazard.a; "
-        "RESET session_replication_role",
     ),
     "savepoints": (
         _PAIR,
@@ -411,11 +402,100 @@ HAZARDS = {
         INSERT INTO hazard.a VALUES (1, 1), (2, 2), (3, 3);
         ALTER TABLE hazard.a ENABLE ROW LEVEL SECURITY;
         ALTER TABLE hazard.a FORCE ROW LEVEL SECURITY;
-        CREATE POLICY few ON hazard.a USING (n <> 2);
+        CREATE POLICY few ON hazard.a
+            USING (n <> 2 OR current_setting('txdump.sees_all', true) = 'on');
         """,
-        "ALTER TABLE hazard.a NO FORCE ROW LEVEL SECURITY; "
-        "UPDATE hazard.a SET n = 2; "
-        "ALTER TABLE hazard.a FORCE ROW LEVEL SECURITY",
+        "SET txdump.sees_all = 'on'; UPDATE hazard.a SET n = n + 1; "
+        "RESET txdump.sees_all",
+    ),
+    # Materialised views
+    "materialised_views": (
+        _PARTITIONS
+        + """
+        CREATE VIEW hazard.v AS SELECT n FROM hazard.a1;
+        CREATE MATERIALIZED VIEW hazard.m AS SELECT n, n AS again FROM hazard.v;
+        CREATE MATERIALIZED VIEW hazard.mm AS SELECT sum(n) FROM hazard.m;
+        CREATE MATERIALIZED VIEW hazard.none AS TABLE hazard.a WITH NO DATA;
+        CREATE MATERIALIZED VIEW hazard."it's" AS TABLE hazard.a;
+        """,
+        """
+        UPDATE hazard.a SET n = 7;
+        REFRESH MATERIALIZED VIEW hazard.m;
+        REFRESH MATERIALIZED VIEW hazard.mm;
+        REFRESH MATERIALIZED VIEW hazard.none;
+        REFRESH MATERIALIZED VIEW hazard."it's" WITH NO DATA;
+        """,
+    ),
+    "a_materialised_view_that_is_stale": (
+        """
+        CREATE TABLE hazard.a (n int);
+        CREATE MATERIALIZED VIEW hazard.m AS TABLE hazard.a;
+        INSERT INTO hazard.a VALUES (1);
+        """,
+        "UPDATE hazard.a SET n = 7",
+    ),
+    # The schema
+    "new_tables": (
+        "CREATE TABLE hazard.a (n int)",
+        """
+        CREATE TABLE hazard.b (id int PRIMARY KEY);
+        CREATE TABLE hazard.c (b int REFERENCES hazard.b) PARTITION BY LIST (b);
+        CREATE TABLE hazard.c1 PARTITION OF hazard.c DEFAULT;
+        INSERT INTO hazard.b VALUES (1); INSERT INTO hazard.c VALUES (1);
+        CREATE TABLE hazard.heir () INHERITS (hazard.a);
+        CREATE MATERIALIZED VIEW hazard.m AS TABLE hazard.c;
+        """,
+    ),
+    "tables_that_are_made_anew": (
+        _PARTITIONS + "CREATE TABLE hazard.b (id int PRIMARY KEY, t text DEFAULT 'x'); "
+        "INSERT INTO hazard.b VALUES (1)",
+        """
+        DROP TABLE hazard.a, hazard.b;
+        CREATE TABLE hazard.b (id int PRIMARY KEY, t text DEFAULT 'x');
+        INSERT INTO hazard.b VALUES (1, 'y'), (2, 'x');
+        """
+        + _PARTITIONS
+        + "UPDATE hazard.a SET n = 9",
+    ),
+    "a_partition_that_is_made_anew": (
+        _PARTITIONS,
+        "DROP TABLE hazard.a1; "
+        "CREATE TABLE hazard.a1 PARTITION OF hazard.a FOR VALUES IN (1)",
+    ),
+    "a_temporary_table": (
+        _PAIR,
+        "CREATE TEMPORARY TABLE a AS TABLE hazard.a; UPDATE hazard.a SET n = 7",
+    ),
+}
+
+# What only a superuser may do, or what only event triggers see.
+SUPERUSER_HAZARDS = {
+    "copy": (_PAIR, "COPY hazard.a FROM PROGRAM 'echo 7,7' (FORMAT csv)"),
+    "merge": (
+        _PAIR,
+        "MERGE INTO hazard.a USING (VALUES (1), (9)) AS v (id) ON a.id = v.id "
+        "WHEN MATCHED THEN UPDATE SET n = 0 WHEN NOT MATCHED THEN INSERT VALUES (9, 9)",
+    ),
+    "role_replica": (
+        _PAIR,
+        "SET session_replication_role = replica; DELETE FROM hazard.a; "
+        "RESET session_replication_role",
+    ),
+    "values_that_come_back_changed": (
+        _PAIR,
+        """
+        ALTER TABLE hazard.a ALTER n TYPE text USING 7;
+        ALTER TABLE hazard.a ALTER n TYPE int USING n::int;
+        """,
+    ),
+    "a_table_made_anew_as_replica": (
+        _PAIR,
+        """
+        SET session_replication_role = replica;
+        DROP TABLE hazard.b;
+        CREATE TABLE hazard.b (id serial PRIMARY KEY, a int REFERENCES hazard.a);
+        RESET session_replication_role;
+        """,
     ),
 }
 
@@ -423,6 +503,14 @@ HAZARDS = {
 class HazardTests(Hazards, unittest.TestCase):
     vendor = "postgresql"
     hazards = HAZARDS
+
+    @classmethod
+    def setUpClass(cls):
+        if connection.vendor == "postgresql":
+            [(is_superuser,)] = execute("SHOW is_superuser")
+            if is_superuser == "on":
+                cls.hazards = HAZARDS | SUPERUSER_HAZARDS
+        super().setUpClass()
 
     @classmethod
     def named(cls, sql, name):

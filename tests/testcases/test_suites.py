@@ -32,16 +32,16 @@ class SuiteTests(unittest.TestCase):
             "TXTEST_SUITE_PREFIX": prefix,
         }
 
-    def run_suite(self, *options, module="mixed", count):
+    def run_suite(self, *options, module="suites.mixed", count=None):
         completed = self.run_process(*options, module=module)
         output = completed.stdout + completed.stderr
         self.assertEqual(completed.returncode, 0, output)
         [ran] = re.findall(r"^Ran (\d+) tests? in", output, re.MULTILINE)
-        self.assertEqual(int(ran), count, output)
+        self.assertEqual(int(ran), count or int(ran), output)
 
-    def run_process(self, *options, module="mixed"):
+    def run_process(self, *options, module="suites.mixed"):
         return subprocess.run(
-            [*DJANGO, "test", f"tests.suites.{module}", "--noinput", *options],
+            [*DJANGO, "test", f"tests.{module}", "--noinput", *options],
             env=self.environment,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -80,13 +80,14 @@ class SuiteTests(unittest.TestCase):
             try:
                 self.environment["TXTEST_SUITE_USER"] = role
                 self.run_suite(count=13)
+                self.run_suite(module="reset")
             finally:
                 cursor.execute(f"DROP ROLE {role}")
 
     def test_sqlite_in_memory(self):
         self.environment["DJANGO_SETTINGS_MODULE"] = "tests.suites.memory_settings"
-        self.run_suite(module="memory", count=5)
-        self.run_suite("--reverse", module="memory", count=5)
+        self.run_suite(module="suites.memory", count=5)
+        self.run_suite("--reverse", module="suites.memory", count=5)
 
     def test_calls_where_databases_are_refused(self):
         """As pytest-django refuses them to a test that has no mark for them."""
