@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 import unittest
 from functools import partial
 
@@ -8,9 +7,16 @@ from django.db import IntegrityError, connection, transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from django_txtest.databases import get_database
-from django_txtest.reset import Layers, Leftovers
 from tests.library.models import Book, Genre, Loan, Reader
+from tests.reset.support import assert_same, begin_class, dump, execute
+from tests.reset.writers import (
+    OtherProcess,
+    Statement,
+    here,
+    in_a_thread,
+    left_open,
+    rolled_back,
+)
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
 numbers = st.integers(0, 5)
@@ -71,36 +77,78 @@ WRITES = (
 )
 
 
-def here(write):
-    write()
+# Tables that no model could have.
+_TABLES = """
+    CREATE TABLE shelf (id integer PRIMARY KEY, label varchar(20) UNIQUE);
+    CREATE TABLE copy (id integer PRIMARY KEY,
+        shelf integer REFERENCES shelf ON DELETE CASCADE ON UPDATE CASCADE,
+        next_to integer REFERENCES copy ON DELETE SET NULL);
+    CREATE TABLE visit (day integer, visitor varchar(20));
+    CREATE TABLE history (what varchar(20));
+    INSERT INTO shelf VALUES (1, 'a'), (2, 'b'), (3, 'c');
+    INSERT INTO copy VALUES (1, 1, NULL), (2, 1, 1), (3, 2, 3);
+    INSERT INTO visit VALUES (1, 'Ann'), (1, 'Ann'), (2, NULL);
+    """
+_POSTGRESQL_TABLES = """
+    CREATE TABLE loans (year int, n int, PRIMARY KEY (year, n))
+        PARTITION BY LIST (year);
+    CREATE TABLE loans_1 PARTITION OF loans FOR VALUES IN (1);
+    CREATE TABLE loans_other PARTITION OF loans DEFAULT;
+    INSERT INTO loans VALUES (1, 1), (1, 2), (3, 1);
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO history VALUES (TG_OP); RETURN NULL; END $$;
+    CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON copy
+        FOR EACH ROW EXECUTE FUNCTION note();
+    """
+_SQLITE_TABLES = """
+    CREATE TRIGGER note_i AFTER INSERT ON copy
+        BEGIN INSERT INTO history VALUES ('INSERT'); END;
+    CREATE TRIGGER note_d AFTER DELETE ON copy
+        BEGIN INSERT INTO history VALUES ('DELETE'); END;
+    """
+STATEMENTS = (
+    "DELETE FROM shelf WHERE id = {0}",
+    "UPDATE shelf SET id = id + 10 WHERE id >= {0}",
+    "UPDATE shelf SET label = 'x{0}' WHERE id = 1",
+    "UPDATE copy SET next_to = 4 - id",
+    "INSERT INTO copy VALUES ({0} + 2, 1, {0})",
+    "DELETE FROM copy WHERE id = {0}",
+    "INSERT INTO visit SELECT * FROM visit WHERE day = {0}",
+    "DELETE FROM visit",
+)
+POSTGRESQL_STATEMENTS = (
+    "TRUNCATE shelf CASCADE",
+    "TRUNCATE copy RESTART IDENTITY",
+    "TRUNCATE loans_1",
+    "UPDATE loans SET year = 4 - year WHERE n = {0}",
+    "INSERT INTO loans_1 VALUES (1, {0})",
+    "DELETE FROM loans WHERE year = {0}",
+    "SET session_replication_role = replica; DELETE FROM shelf; "
+    "RESET session_replication_role",
+)
 
 
-def in_a_thread(write):
-    def run():
-        try:
-            write()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-
-
-def rolled_back(write):
-    with transaction.atomic():
-        write()
-        transaction.set_rollback(True)
+def statements():
+    choices = STATEMENTS
+    if connection.vendor == "postgresql":
+        choices += POSTGRESQL_STATEMENTS
+    return st.builds(
+        lambda sql, number: Statement(sql.format(number)),
+        st.sampled_from(choices),
+        numbers,
+    )
 
 
-def left_open(write):
-    transaction.atomic().__enter__()
-    write()
+def another_process(write):
+    LayersTests.other_process(write)
 
 
 operations = st.tuples(
-    st.sampled_from([here, here, here, in_a_thread, rolled_back]),
-    st.builds(partial, st.sampled_from(WRITES), texts, numbers),
+    st.sampled_from([here, here, in_a_thread, another_process, rolled_back]),
+    st.one_of(
+        st.builds(partial, st.sampled_from(WRITES), texts, numbers),
+        st.deferred(statements),
+    ),
 )
 
 
@@ -111,27 +159,28 @@ class LayersTests(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        leftovers = Leftovers()
-        leftovers.watch()
-        cls.addClassCleanup(leftovers.close_all)
-        cls.layers = Layers(["default"], leftovers)
-        cls.layers.begin_class()
+        cls.addClassCleanup(connection.close)
+        cls.layers = begin_class(cls)
         cls.migrated = dump()
         # The class's own data; Genre keeps what migrations left.
         first = Book.objects.create(title="Emma", copies=3, cover=bytes(range(256)))
         Book.objects.create(title="", sequel_to=first, details=[None, 1.5, "\u00e9"])
         Reader.objects.create(name="Ann").borrowed.add(first)
         Loan.objects.create(pk=3, reader="Ann")
+        is_sqlite = connection.vendor == "sqlite"
+        execute(_TABLES + (_SQLITE_TABLES if is_sqlite else _POSTGRESQL_TABLES))
+        cls.other_process = OtherProcess(cls)
         cls.layers.begin_test()
         cls.before = dump()
 
     @classmethod
     def tearDownClass(cls):
         cls.layers.end_class()
-        if dump() != cls.migrated:
-            raise AssertionError("the database is not as migrations left it")
+        if connection.vendor == "postgresql":
+            execute("DROP FUNCTION note")
+        assert_same(dump(), cls.migrated)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(st.lists(operations, max_size=6), st.booleans())
     def test_rows_come_back(self, operations, leaves_a_transaction):
         self.layers.begin_test()
@@ -140,7 +189,7 @@ class LayersTests(unittest.TestCase):
         if leaves_a_transaction:
             left_open(partial(insert_book, "left", 1))
         self.layers.end_test()
-        self.assertEqual(dump(), self.before)
+        assert_same(dump(), self.before)
 
     def test_an_error_in_the_middle(self):
         self.layers.begin_test()
@@ -148,12 +197,4 @@ class LayersTests(unittest.TestCase):
             Genre.objects.create(name="new")
             Genre.objects.create(name="new")
         self.layers.end_test()
-        self.assertEqual(dump(), self.before)
-
-
-def dump():
-    database = get_database(connection)
-    return {
-        table.name: sorted(map(repr, database.read(table)))
-        for table in database.tables()
-    }
+        assert_same(dump(), self.before)

@@ -1,0 +1,133 @@
+"""Random tables, and random writes to them."""
+
+from __future__ import annotations
+
+import unittest
+
+from django.db import connection
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.reset.support import assert_same, begin_class, dump, execute
+from tests.reset.writers import (
+    OtherProcess,
+    Statement,
+    here,
+    in_a_thread,
+    rolled_back,
+)
+
+# By their type: values that differ.
+COLUMNS = {
+    "integer": ("0", "NULL", "-7"),
+    "text": ("''", "'it''s \"1,(2)\" \\'", "NULL"),
+    "varchar(9)": ("'NULL'", "' '", "NULL"),
+    "numeric(9, 3)": ("1.10", "0", "NULL"),
+    "double precision": ("0.1", "1e300", "-0.0"),
+    "timestamp": ("'2020-01-02 03:04:05.678901'", "'0001-01-01 00:00:00'", "NULL"),
+}
+POSTGRESQL_COLUMNS = {
+    "text[]": ("'{}'", '\'{"a,b",NULL,""}\'', "NULL"),
+    "jsonb": ("'{\"a\": [1, null]}'", "'null'", "NULL"),
+    "bytea": (r"'\x00ff5c'", "''", "NULL"),
+    "float4": ("'NaN'", "'-infinity'", "NULL"),
+    "timestamptz": ("'2020-01-02 03:04:05+05:45'", "'infinity'", "NULL"),
+    "int4range": ("'[1,5)'", "'empty'", "NULL"),
+    "interval": ("'1 mon -3 days'", "'0'", "NULL"),
+}
+ACTIONS = ("NO ACTION", "RESTRICT", "CASCADE", "SET NULL")
+WAITS = ("", "DEFERRABLE", "DEFERRABLE INITIALLY DEFERRED")
+KEYS = ("PRIMARY KEY", "PRIMARY KEY", "UNIQUE", "")
+
+
+def is_postgresql():
+    return connection.vendor == "postgresql"
+
+
+@st.composite
+def tables(draw):
+    """Draw the statements that make a few tables, and those that write to them."""
+    columns = COLUMNS | (POSTGRESQL_COLUMNS if is_postgresql() else {})
+    kinds = draw(st.lists(st.sampled_from(sorted(columns)), min_size=1, max_size=3))
+    keys = draw(st.lists(st.sampled_from(KEYS), min_size=1, max_size=3))
+    with_key = [number for number, key in enumerate(keys) if key]
+    make, links, fill, writes = [], [], [], ["SELECT 1"]
+    for number, key in enumerate(keys):
+        unique = draw(st.sampled_from(["", "", "UNIQUE"]))
+        parts = [f"id integer {key}", *(f"c{i} {kind}" for i, kind in enumerate(kinds))]
+        parts += [f"u integer {unique}", "r integer"]
+        if with_key and draw(st.booleans()):
+            link = (
+                f"FOREIGN KEY (r) REFERENCES t{draw(st.sampled_from(with_key))} (id) "
+                f"ON DELETE {draw(st.sampled_from(ACTIONS))} "
+                f"ON UPDATE {draw(st.sampled_from(ACTIONS))} "
+                f"{draw(st.sampled_from(WAITS))}"
+            )
+            if is_postgresql():  # it wants the other table to be there
+                links.append(f"ALTER TABLE t{number} ADD {link}")
+            else:
+                parts.append(link)
+        make.append(f"CREATE TABLE t{number} ({', '.join(parts)})")
+        for row in range(3):
+            values = ", ".join(columns[kind][row] for kind in kinds)
+            fill.append(f"INSERT INTO t{number} VALUES ({row}, {values}, {row}, NULL)")
+            fill.append(f"UPDATE t{number} SET r = 2 - id")
+            writes.append(
+                f"INSERT INTO t{number} VALUES ({row} + 2, {values}, {row} + 5, {row})"
+            )
+            writes += [
+                f"UPDATE t{number} SET c{i} = {columns[kind][row]}"
+                for i, kind in enumerate(kinds)
+            ]
+        writes += [
+            f"INSERT INTO t{number} SELECT * FROM t{number}",
+            f"UPDATE t{number} SET u = 2 - u",
+            f"UPDATE t{number} SET id = id + 3",
+            f"UPDATE t{number} SET r = 1",
+            f"DELETE FROM t{number} WHERE id = 1",
+            f"DELETE FROM t{number}",
+            f"TRUNCATE t{number} CASCADE",
+        ]
+    writers = [here, in_a_thread, rolled_back, another_process]
+    operations = draw(
+        st.lists(
+            st.tuples(st.sampled_from(writers), st.sampled_from(writes)),
+            min_size=1,
+            max_size=8,
+        )
+    )
+    return [*make, *links], fill, operations
+
+
+def another_process(write):
+    SchemasTests.other_process(write)
+
+
+class SchemasTests(unittest.TestCase):
+    databases = ("default",)
+
+    @classmethod
+    def setUpClass(cls):
+        cls.addClassCleanup(connection.close)
+        cls.other_process = OtherProcess(cls)
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.deferred(tables))
+    def test_rows_come_back(self, drawn):
+        make, fill, operations = drawn
+        layers = begin_class(type(self))
+        migrated = dump()
+        try:
+            for sql in make:
+                execute(sql)
+            for sql in fill:
+                Statement(sql)()
+            layers.begin_test()
+            before = dump()
+            for how, sql in operations:
+                how(Statement(sql))
+            layers.end_test()
+            assert_same(dump(), before)
+        finally:
+            layers.end_class()
+        assert_same(dump(), migrated)
