@@ -36,6 +36,9 @@ CREATE UNLOGGED TABLE txtest.tables (
 CREATE UNLOGGED TABLE txtest.reach (written oid NOT NULL, reached oid NOT NULL);
 CREATE INDEX ON txtest.reach (written);
 
+-- Large objects, which have no triggers. Level 2 is what there has to be now.
+CREATE TABLE txtest.objects (id oid NOT NULL, level int NOT NULL, contents bytea NOT NULL);
+
 -- What the rows of level 1 were saved of.
 CREATE TABLE txtest.state (
     migrations text NOT NULL,
@@ -91,15 +94,16 @@ END $$;
 
 -- For the rest of the transaction, has values written in one way that loses nothing,
 -- whatever the settings of the session and the role are.
-CREATE FUNCTION txtest.write_exactly() RETURNS void LANGUAGE sql AS $$
-    SELECT set_config('datestyle', 'ISO, YMD', true),
-           set_config('intervalstyle', 'postgres', true),
-           set_config('timezone', 'UTC', true),
-           set_config('extra_float_digits', '1', true),
-           set_config('bytea_output', 'hex', true),
-           set_config('lc_monetary', 'C', true),
-           set_config('xmloption', 'content', true)
-$$;
+CREATE FUNCTION txtest.write_exactly() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('datestyle', 'ISO, YMD', true),
+            set_config('intervalstyle', 'postgres', true),
+            set_config('timezone', 'UTC', true),
+            set_config('extra_float_digits', '1', true),
+            set_config('bytea_output', 'hex', true),
+            set_config('lc_monetary', 'C', true),
+            set_config('xmloption', 'content', true);
+END $$;
 
 -- Returns whether there is nothing to save, or null for a view without data.
 CREATE FUNCTION txtest.save(wanted txtest.tables, at_level int) RETURNS boolean
@@ -154,10 +158,19 @@ BEGIN
             PERFORM txtest.watch(t);
         END IF;
     END LOOP;
+    IF at_level = 1 THEN
+        PERFORM txtest.save_objects(1), txtest.save_objects(2);
+    END IF;
     PERFORM txtest.learn_reach();
     PERFORM txtest.note_schema();
     RETURN n;
 END $$;
+
+CREATE FUNCTION txtest.save_objects(at_level int) RETURNS void LANGUAGE sql AS $$
+    DELETE FROM txtest.objects WHERE level = at_level;
+    INSERT INTO txtest.objects SELECT oid, at_level, lo_get(oid)
+    FROM pg_largeobject_metadata WHERE pg_has_role(lomowner, 'USAGE')
+$$;
 
 -- A statement marks only the table that it names. So what is written there reaches the
 -- tables that inherit from it, those whose partition it is, and what is read from any.
@@ -273,6 +286,7 @@ DECLARE
     t txtest.tables;
 BEGIN
     PERFORM txtest.write_exactly();
+    PERFORM txtest.save_objects(2);
     FOR t IN
         WITH written AS (DELETE FROM txtest.dirty RETURNING relid)
         SELECT k.* FROM txtest.tables k
@@ -290,14 +304,27 @@ CREATE FUNCTION txtest.restore(milliseconds int) RETURNS int LANGUAGE plpgsql AS
 DECLARE
     dirty txtest.tables[];
     emptied oid[];
+    has_obstacles boolean;
     t txtest.tables;
     afterwards text[] := '{}';
     statement text;
 BEGIN
+    IF EXISTS (SELECT FROM pg_largeobject_metadata)
+       OR EXISTS (SELECT FROM txtest.objects WHERE level = 2) THEN
+        PERFORM txtest.restore_objects();
+    END IF;
+    -- It is no obstacle that foreign keys wait for the commit. All else that is found is.
     WITH written AS (DELETE FROM txtest.dirty RETURNING relid, truncated)
     SELECT array_agg(k ORDER BY k.kind = 'm', k.relid),
-           (SELECT array_agg(relid) FROM written WHERE truncated)
-    INTO dirty, emptied
+           (SELECT array_agg(relid) FROM written WHERE truncated),
+           bool_or(k.kind = 'p' OR EXISTS (
+               SELECT FROM pg_trigger g WHERE g.tgrelid = k.relid
+               AND g.tgname <> 'zz_txtest_mark'
+               AND NOT (g.tgisinternal AND g.tginitdeferred)
+           ) OR k.kind = 'r' AND EXISTS (
+               SELECT FROM pg_class c WHERE c.oid = k.relid
+               AND (c.relhasrules OR c.relforcerowsecurity)))
+    INTO dirty, emptied, has_obstacles
     FROM txtest.tables k
     WHERE k.relid IN (SELECT reached FROM txtest.reach JOIN written ON relid = written);
     IF dirty IS NULL THEN
@@ -305,16 +332,9 @@ BEGIN
     END IF;
     PERFORM set_config('lock_timeout', milliseconds::text, true);
     PERFORM txtest.write_exactly();
-    -- Foreign keys, and the user's own triggers and rules, are not to act on this. The
-    -- role makes the session forget its plans, so not where it is not needed: not where
-    -- there are only foreign keys that wait for the commit.
-    IF EXISTS (
-        SELECT FROM unnest(dirty) d JOIN pg_class c ON c.oid = d.relid
-        WHERE d.kind = 'p' OR c.relforcerowsecurity OR (c.relhasrules AND d.kind = 'r')
-        OR EXISTS (
-            SELECT FROM pg_trigger g WHERE g.tgrelid = d.relid
-            AND g.tgname <> 'zz_txtest_mark' AND NOT (g.tgisinternal AND g.tginitdeferred)))
-    THEN
+    IF has_obstacles THEN
+        -- Foreign keys, and the user's own triggers and rules, are not to act on this. The
+        -- role makes the session forget its plans, so not where it is not needed.
         IF current_setting('is_superuser') = 'on' THEN
             PERFORM set_config('session_replication_role', 'replica', true);
         ELSE
@@ -363,6 +383,15 @@ BEGIN
     DELETE FROM txtest.dirty WHERE xmin = pg_current_xact_id()::xid;
     RETURN cardinality(dirty);
 END $$;
+
+CREATE FUNCTION txtest.restore_objects() RETURNS void LANGUAGE sql AS $$
+    SELECT lo_unlink(m.oid) FROM pg_largeobject_metadata m
+    WHERE pg_has_role(m.lomowner, 'USAGE') AND NOT EXISTS (
+        SELECT FROM txtest.objects o
+        WHERE o.level = 2 AND o.id = m.oid AND o.contents = lo_get(m.oid));
+    SELECT lo_from_bytea(o.id, o.contents) FROM txtest.objects o
+    WHERE o.level = 2 AND o.id NOT IN (SELECT oid FROM pg_largeobject_metadata);
+$$;
 
 -- A TRUNCATE may have made the sequences start anew, and the rows are there again.
 CREATE FUNCTION txtest.advance_sequences(wanted txtest.tables) RETURNS void
@@ -414,7 +443,7 @@ END $$;
 -- added, and each of our triggers that is switched off, be it for a while.
 CREATE FUNCTION txtest.schema_version() RETURNS text LANGUAGE sql AS $$
     SELECT format('%s %s %s %s', count(*), sum(relnatts),
-                  sum(hashoid(oid) # hashname(relname)), (
+                  sum(hashoid(oid) # hashname(relname) # relispartition::int), (
         SELECT count(*) FROM pg_trigger
         WHERE tgname = 'zz_txtest_mark' AND tgenabled = 'A'))
     FROM pg_class
@@ -527,6 +556,8 @@ CREATE FUNCTION txtest.forget() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO txtest.dirty SELECT relid FROM txtest.tables WHERE level = 2;
     DELETE FROM txtest.saved WHERE level = 2;
+    DELETE FROM txtest.objects WHERE level = 2;
+    INSERT INTO txtest.objects SELECT id, 2, contents FROM txtest.objects;
     UPDATE txtest.tables SET level = 1, is_empty = was_empty WHERE level = 2;
     DELETE FROM txtest.tables WHERE first_level = 2;
     IF FOUND THEN
