@@ -158,6 +158,10 @@ class Database:
                 for name in names
             ]
 
+    def quote(self, name: str) -> str:
+        """Return a name as a statement has it."""
+        return self.connection.ops.quote_name(name)
+
     def read(self, table: Table) -> list[Any]:
         """Return the rows of `table` in a form that `replace` takes back."""
         with self.connection.cursor() as cursor:
@@ -180,11 +184,9 @@ class Database:
     def insert(self, table: Table, rows: list[Any]) -> None:
         """Insert rows that `read` returned."""
         places = ", ".join(["%s"] * len(table.columns))
+        into = f"{table.name} ({self._columns(table)})".replace("%", "%%")
         with self.connection.cursor() as cursor:
-            cursor.executemany(
-                f"INSERT INTO {table.name} ({self._columns(table)}) VALUES ({places})",
-                rows,
-            )
+            cursor.executemany(f"INSERT INTO {into} VALUES ({places})", rows)
 
     def reset_sequences(self) -> None:
         """Start every sequence anew: at 1, or after the largest key in its table."""
@@ -208,7 +210,7 @@ class Database:
         return self.connection.ops.sequence_reset_sql(no_style(), managed)
 
     def _columns(self, table: Table) -> str:
-        return ", ".join(map(self.connection.ops.quote_name, table.columns))
+        return ", ".join(map(self.quote, table.columns))
 
     def _execute(self, sql: str, params: Iterable[Any] | None = None) -> None:
         with self.connection.cursor() as cursor:

@@ -135,6 +135,10 @@ class PostgreSQL(Database):
             cursor.execute(_TABLES)
             return [Table(name, tuple(columns)) for name, columns in cursor.fetchall()]
 
+    def quote(self, name: str) -> str:
+        """Return a name as a statement has it; Django lets quotes within it be."""
+        return '"' + name.replace('"', '""') + '"'
+
     def read(self, table: Table) -> list[Any]:
         """Return each row as the text of a composite value, which loses nothing."""
         with self.connection.cursor() as cursor:
@@ -158,11 +162,12 @@ class PostgreSQL(Database):
 
     def insert(self, table: Table, rows: list[Any]) -> None:
         """Insert rows that `read` returned."""
-        names = [self.connection.ops.quote_name(column) for column in table.columns]
+        name = table.name.replace("%", "%%")
+        columns = [self.quote(column).replace("%", "%%") for column in table.columns]
         self._execute(
-            f"INSERT INTO {table.name} ({', '.join(names)}) OVERRIDING SYSTEM VALUE "
-            f"SELECT {', '.join(f'(r).{name}' for name in names)} "
-            f"FROM (SELECT unnest(%s::text[])::{table.name} AS r) AS saved",
+            f"INSERT INTO {name} ({', '.join(columns)}) OVERRIDING SYSTEM VALUE "
+            f"SELECT {', '.join(f'(r).{column}' for column in columns)} "
+            f"FROM (SELECT unnest(%s::text[])::{name} AS r) AS saved",
             [rows],
         )
 

@@ -88,11 +88,15 @@ class SQLite(Database):
             return [self._table(cursor, name) for name in names]
 
     def _table(self, cursor: Any, name: str) -> Table:
-        quoted = self.connection.ops.quote_name(name)
+        quoted = self.quote(name)
         cursor.execute(f"PRAGMA table_xinfo({quoted})")
         # The last field, hidden: 2 and 3 are generated columns.
         columns = tuple(row[1] for row in cursor.fetchall() if row[6] == 0)
         return Table(quoted, columns)
+
+    def quote(self, name: str) -> str:
+        """Return a name as a statement has it; Django lets quotes within it be."""
+        return '"' + name.replace('"', '""') + '"'
 
     def read(self, table: Table) -> list[Any]:
         """Return the rows as SQLite stores them.
@@ -100,7 +104,7 @@ class SQLite(Database):
         The unary plus takes the declared type away, and with it the converters
         that Django registers for some of them.
         """
-        names = [self.connection.ops.quote_name(column) for column in table.columns]
+        names = [self.quote(column) for column in table.columns]
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT {', '.join(f'+{name}' for name in names)} FROM {table.name}"

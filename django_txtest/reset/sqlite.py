@@ -190,7 +190,7 @@ class SQLiteBaseline(Baseline):
         rows = self._execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
         triggers = {name for (name,) in rows.fetchall()}
         for name, table in self._tables.items():
-            if f"txtest_INSERT_{_plain(name)}" not in triggers:
+            if f"txtest_INSERT_{_plain(name)}".replace('""', '"') not in triggers:
                 self._watch(table)
             self._mark(name)
 
@@ -200,7 +200,7 @@ class SQLiteBaseline(Baseline):
             "AND name LIKE 'txtest~_%' ESCAPE '~' ORDER BY type DESC"
         )
         for kind, name in ours.fetchall():
-            self._execute(f'DROP {kind} "{name}"')
+            self._execute(f"DROP {kind} {self.database.quote(name)}")
 
     def _watch(self, table: Table) -> None:
         plain = _plain(table.name)
@@ -292,7 +292,7 @@ class SQLiteBaseline(Baseline):
                 "AND name NOT LIKE 'txtest~_%' ESCAPE '~'"
             ).fetchall()
         for name, _ in self._triggers:
-            self._execute(f'DROP TRIGGER "{name}"')
+            self._execute(f"DROP TRIGGER {self.database.quote(name)}")
         yield
         for _, sql in self._triggers:
             self._execute(sql)
@@ -301,7 +301,7 @@ class SQLiteBaseline(Baseline):
 
 
 def _plain(name: str) -> str:
-    return name.strip('"')
+    return name[1:-1]
 
 
 def _same_rows(rows: list[Any], others: list[Any]) -> bool:
