@@ -25,9 +25,10 @@ _INSTALL = (
     "CREATE TABLE txtest_state (migrations TEXT, schema INTEGER, contents BLOB)",
 )
 
-# Triggers of SQLite are for each row: the condition keeps the log short.
+# Triggers of SQLite are for each row: the condition keeps the log short. "Before", as a
+# trigger of the user's may end those that come after it, with RAISE(IGNORE).
 _TRIGGER = """
-CREATE TRIGGER "txtest_{operation}_{plain}" AFTER {operation} ON {table}
+CREATE TRIGGER "txtest_{operation}_{plain}" BEFORE {operation} ON {table}
 WHEN NOT EXISTS (SELECT 1 FROM txtest_dirty WHERE name = '{literal}')
 BEGIN INSERT INTO txtest_dirty VALUES ('{literal}'); END
 """
