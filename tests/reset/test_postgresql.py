@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import unittest
+from contextlib import suppress
 
 from django.core.management import call_command
-from django.db import connection
+from django.db import NotSupportedError, connection
 
 from django_txtest.exceptions import SchemaChanged
 from tests.library.models import Genre
@@ -482,14 +483,42 @@ HAZARDS = {
     ),
 }
 
+# What newer versions have.
+VERSIONS = {
+    15: {
+        "merge": (
+            _PAIR,
+            "MERGE INTO hazard.a USING (VALUES (1), (9)) AS v (id) ON a.id = v.id "
+            "WHEN MATCHED THEN UPDATE SET n = 0 "
+            "WHEN NOT MATCHED THEN INSERT VALUES (9, 9)",
+        ),
+    },
+    18: {
+        "virtual_columns": (
+            """
+            CREATE TABLE hazard.a (n int, twice int GENERATED ALWAYS AS (2 * n), m int);
+            INSERT INTO hazard.a (n, m) VALUES (1, 2), (1, NULL);
+            """,
+            "UPDATE hazard.a SET n = 2",
+        ),
+    },
+}
+
+# Where the server was built with libxml.
+XML_HAZARDS = {
+    "xml": (
+        """
+        CREATE TABLE hazard.a (id int PRIMARY KEY, x xml);
+        INSERT INTO hazard.a VALUES (1, '<a b="&quot;">(1,2)</a>'),
+            (2, 'x<a/>'), (3, '');
+        """,
+        "UPDATE hazard.a SET x = '<b/>'; SET xmloption = 'document'",
+    ),
+}
+
 # What only a superuser may do, or what only event triggers see.
 SUPERUSER_HAZARDS = {
     "copy": (_PAIR, "COPY hazard.a FROM PROGRAM 'echo 7,7' (FORMAT csv)"),
-    "merge": (
-        _PAIR,
-        "MERGE INTO hazard.a USING (VALUES (1), (9)) AS v (id) ON a.id = v.id "
-        "WHEN MATCHED THEN UPDATE SET n = 0 WHEN NOT MATCHED THEN INSERT VALUES (9, 9)",
-    ),
     "role_replica": (
         _PAIR,
         "SET session_replication_role = replica; DELETE FROM hazard.a; "
@@ -522,8 +551,15 @@ class HazardTests(Hazards, unittest.TestCase):
     def setUpClass(cls):
         if connection.vendor == "postgresql":
             [(is_superuser,)] = execute("SHOW is_superuser")
+            cls.hazards = dict(HAZARDS)
             if is_superuser == "on":
-                cls.hazards = HAZARDS | SUPERUSER_HAZARDS
+                cls.hazards |= SUPERUSER_HAZARDS
+            for version, hazards in VERSIONS.items():
+                if connection.pg_version >= version * 10000:
+                    cls.hazards |= hazards
+            with suppress(NotSupportedError):
+                execute("SELECT xml '<a/>'")
+                cls.hazards |= XML_HAZARDS
         super().setUpClass()
 
     @classmethod
