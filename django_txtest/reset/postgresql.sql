@@ -37,7 +37,9 @@ CREATE UNLOGGED TABLE txtest.reach (written oid NOT NULL, reached oid NOT NULL);
 CREATE INDEX ON txtest.reach (written);
 
 -- Large objects, which have no triggers. Level 2 is what there has to be now.
-CREATE TABLE txtest.objects (id oid NOT NULL, level int NOT NULL, contents bytea NOT NULL);
+CREATE TABLE txtest.objects (
+    id oid NOT NULL, level int NOT NULL, contents bytea NOT NULL
+);
 
 -- What the rows of level 1 were saved of.
 CREATE TABLE txtest.state (
@@ -222,7 +224,8 @@ BEGIN
         WHERE w.rulename <> '_RETURN'
     ), in_the_way AS (
         SELECT * FROM hooks h WHERE EXISTS (
-            SELECT FROM hooks o WHERE o.name = h.name AND strpos(active, o.enabled::text) > 0)
+            SELECT FROM hooks o
+            WHERE o.name = h.name AND strpos(active, o.enabled::text) > 0)
     )
     SELECT array_agg(format('ALTER TABLE %s DISABLE %s', relid::regclass, name)
                      ORDER BY depth),
@@ -313,7 +316,7 @@ BEGIN
        OR EXISTS (SELECT FROM txtest.objects WHERE level = 2) THEN
         PERFORM txtest.restore_objects();
     END IF;
-    -- It is no obstacle that foreign keys wait for the commit. All else that is found is.
+    -- Foreign keys that wait for the commit are no obstacle. All else that is found is.
     WITH written AS (DELETE FROM txtest.dirty RETURNING relid, truncated)
     SELECT array_agg(k ORDER BY k.kind = 'm', k.relid),
            (SELECT array_agg(relid) FROM written WHERE truncated),
@@ -333,8 +336,8 @@ BEGIN
     PERFORM set_config('lock_timeout', milliseconds::text, true);
     PERFORM txtest.write_exactly();
     IF has_obstacles THEN
-        -- Foreign keys, and the user's own triggers and rules, are not to act on this. The
-        -- role makes the session forget its plans, so not where it is not needed.
+        -- Foreign keys, and the user's own triggers and rules, are not to act on this.
+        -- The role makes the session forget its plans, so not where it is not needed.
         IF current_setting('is_superuser') = 'on' THEN
             PERFORM set_config('session_replication_role', 'replica', true);
         ELSE
@@ -417,7 +420,8 @@ END $$;
 -- Materialised views can only be computed again, so only where they are different.
 CREATE FUNCTION txtest.refresh(wanted txtest.tables) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    is_populated boolean := (SELECT relispopulated FROM pg_class WHERE oid = wanted.relid);
+    is_populated boolean := (
+        SELECT relispopulated FROM pg_class WHERE oid = wanted.relid);
     is_same boolean;
 BEGIN
     IF wanted.is_empty IS NULL THEN
@@ -428,7 +432,8 @@ BEGIN
     END IF;
     IF is_populated THEN
         EXECUTE format(
-            'WITH old AS (SELECT contents FROM txtest.saved WHERE relid = %s AND level = %s), '
+            'WITH old AS ('
+            'SELECT contents FROM txtest.saved WHERE relid = %s AND level = %s), '
             'new AS (SELECT (txtest_row.*)::text FROM %s AS txtest_row) '
             'SELECT NOT EXISTS (TABLE old EXCEPT ALL TABLE new) '
             'AND NOT EXISTS (TABLE new EXCEPT ALL TABLE old)',
@@ -498,8 +503,8 @@ RETURNS TABLE (change text, name text, kind "char") LANGUAGE sql AS $$
     ORDER BY 1, 2
 $$;
 
--- A table or a column may have been dropped and made anew as it was, or have had another
--- type for a while: then the rows are all that changed, and no trigger saw it.
+-- A table or a column may have been dropped and made anew as it was, or have had
+-- another type for a while: then the rows are all that changed, and no trigger saw it.
 CREATE FUNCTION txtest.doubt_everything() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     pair record;
