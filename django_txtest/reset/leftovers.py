@@ -53,7 +53,10 @@ class Leftovers:
 
     def _note(self, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
         thread = threading.current_thread()
-        is_djangos = connection is connections[connection.alias]
+        # By identity: an alias need not be one of the settings.
+        is_djangos = any(
+            connection is one for one in connections.all(initialized_only=True)
+        )
         if thread is not self._own_thread or not is_djangos:
             self._threads[connection] = thread
 

@@ -50,6 +50,13 @@ class LeftoversTests(unittest.TestCase):
         self.leftovers.close_all()
         self.assertIsNotNone(connection.connection)
 
+    def test_an_alias_that_is_not_in_the_settings(self):
+        # Such as that of the connection with which Django makes a database.
+        other = connection.copy(alias="__no_db__")
+        other.ensure_connection()
+        self.leftovers.close_all()
+        self.assertIsNone(other.connection)
+
     def test_a_closed_connection_is_opened_again(self):
         go = threading.Event()
         answers = []
