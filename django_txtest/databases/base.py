@@ -205,9 +205,13 @@ class Database:
     def _advance_sequences_sql(self) -> list[str]:
         from django.apps import apps
 
+        # A router, or what the vendor lacks, may keep a model's table elsewhere.
+        existing = self.connection.introspection.django_table_names(
+            only_existing=True, include_views=False
+        )
         models = apps.get_models(include_auto_created=True)
-        managed = [model for model in models if model._meta.managed]
-        return self.connection.ops.sequence_reset_sql(no_style(), managed)
+        wanted = [model for model in models if model._meta.db_table in existing]
+        return self.connection.ops.sequence_reset_sql(no_style(), wanted)
 
     def _columns(self, table: Table) -> str:
         return ", ".join(map(self.quote, table.columns))

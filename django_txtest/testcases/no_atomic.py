@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import unittest
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.apps import apps
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.test.testcases import (  # type: ignore[attr-defined]
@@ -52,6 +53,7 @@ class NoAtomicMixin(_Base):
 
     _layers: ClassVar[Layers | None]
     _pre_setup_ran_eagerly: ClassVar[bool]
+    _available_apps_calls_balanced: ClassVar[int]
 
     def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:
         super().__init_subclass__(*args, **kwargs)
@@ -91,7 +93,8 @@ class NoAtomicMixin(_Base):
                 get_database(connection).reset_sequences()
             serialized = getattr(connection, "_test_serialized_contents", None)
             if cls.serialized_rollback and serialized is not None:
-                connection.creation.deserialize_db_from_string(serialized)
+                with cls._all_apps():
+                    connection.creation.deserialize_db_from_string(serialized)
             if cls.fixtures:
                 call_command("loaddata", *cls.fixtures, verbosity=0, database=alias)
         if not hasattr(cls, "setUpTestData"):  # a TransactionTestCase has none
@@ -101,6 +104,19 @@ class NoAtomicMixin(_Base):
         for name, value in list(vars(cls).items()):
             if value is not before.get(name):
                 setattr(cls, name, TestData(name, value))
+
+    @classmethod
+    @contextmanager
+    def _all_apps(cls) -> Iterator[None]:
+        # A TransactionTestCase has its available_apps by now, a TestCase not yet.
+        if not cls._available_apps_calls_balanced:
+            yield
+            return
+        apps.unset_available_apps()
+        try:
+            yield
+        finally:
+            apps.set_available_apps(cls.available_apps)
 
     @classmethod
     def _own_databases(cls) -> list[str]:

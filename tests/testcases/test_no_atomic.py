@@ -22,6 +22,7 @@ from django.test import (
 )
 
 from django_txtest import NoAtomicMixin
+from django_txtest.databases import get_database
 from django_txtest.exceptions import LeftoverSession, MixinError
 from tests.library.models import Book, Genre, Loan, Reader
 from tests.utils import InnerTestsMixin, SessionsMixin
@@ -279,6 +280,24 @@ class SerializedRollbackTests(InnerTestsMixin, unittest.TestCase):
             self.assertPasses(Serialized)
         self.assertPasses(MigrationRowsTests.Plain)
 
+    def test_with_rows_of_apps_that_are_not_available(self):
+        class Serialized(NoAtomicMixin, TransactionTestCase):
+            available_apps = ("tests.library",)
+            serialized_rollback = True
+
+            def test(self):
+                self.assertFalse(apps.is_installed("django.contrib.sites"))
+                self.assertEqual(genres(), {*GENRES, "Memoir"})
+
+        rows = [Genre(pk=50, name="Memoir"), Site(pk=50, domain="example.org")]
+        with mock.patch.object(
+            connection._connections["default"],
+            "_test_serialized_contents",
+            serializers.serialize("json", rows),
+            create=True,
+        ):
+            self.assertPasses(Serialized)
+
 
 class ResetSequencesTests(NoAtomicMixin, TestCase):
     reset_sequences = True
@@ -298,6 +317,10 @@ class ResetSequencesTests(NoAtomicMixin, TestCase):
 
     def test_b(self):
         self.check()
+
+    def test_models_without_a_table_here(self):
+        with mock.patch.object(Book._meta, "db_table", "elsewhere"):
+            get_database(connection).reset_sequences()
 
 
 class DatabasesTests(NoAtomicMixin, TestCase):
