@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 import time
 import unittest
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from django.db import connections
+
+ROOT = Path(__file__).resolve().parents[1]
+DJANGO = (sys.executable, "-m", "django")
 
 
 def run_tests(*classes: type[unittest.TestCase]) -> unittest.TestResult:
@@ -62,3 +71,42 @@ class InnerTestsMixin:
     def assertPasses(self, *classes: type[unittest.TestCase]) -> None:
         problems = self.problems(*classes)
         self.assertEqual(problems, [], "\n".join(problems))
+
+
+class SuitesMixin:
+    """For a test that runs suites of tests/suites, in processes of their own."""
+
+    #: For the runner, as above.
+    databases = ("default",)
+
+    def setUp(self):
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        prefix = f"test_suite_{os.getpid()}"
+        if connections["default"].vendor == "sqlite":
+            prefix = f"{folder.name}/{prefix}"
+        self.environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.suites.settings",
+            "PYTHONPATH": str(ROOT),
+            "TXTEST_SUITE_PREFIX": prefix,
+        }
+
+    def run_suite(self, *options, module="suites.mixed", count=None):
+        completed = self.run_process(*options, module=module)
+        output = completed.stdout + completed.stderr
+        self.assertEqual(completed.returncode, 0, output)
+        [ran] = re.findall(r"^Ran (\d+) tests? in", output, re.MULTILINE)
+        self.assertEqual(int(ran), count or int(ran), output)
+
+    def run_process(self, *options, module="suites.mixed"):
+        return subprocess.run(
+            [*DJANGO, "test", f"tests.{module}", "--noinput", *options],
+            env=self.environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )

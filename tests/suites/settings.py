@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tests.settings import *  # noqa: F403
-from tests.settings import DATABASES
+from tests.settings import DATABASES, INSTALLED_APPS
 
 for alias, database in DATABASES.items():
     if "TXTEST_SUITE_USER" in os.environ:
@@ -13,3 +13,6 @@ for alias, database in DATABASES.items():
     test = database["TEST"] = dict(database.get("TEST", {}))
     if "MIRROR" not in test:
         test["NAME"] = f"{os.environ['TXTEST_SUITE_PREFIX']}_{alias}"
+
+if "TXTEST_SUITE_WITHOUT_APP" in os.environ:
+    INSTALLED_APPS = [name for name in INSTALLED_APPS if name != "django_txtest"]

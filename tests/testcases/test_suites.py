@@ -3,54 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import unittest
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from django.db import connections
 
-ROOT = Path(__file__).resolve().parents[2]
-DJANGO = (sys.executable, "-m", "django")
+from tests.utils import ROOT, SuitesMixin
 
 
-class SuiteTests(unittest.TestCase):
-    databases = ("default",)
-
-    def setUp(self):
-        folder = TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        prefix = f"test_suite_{os.getpid()}"
-        if connections["default"].vendor == "sqlite":
-            prefix = f"{folder.name}/{prefix}"
-        self.environment = {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.suites.settings",
-            "PYTHONPATH": str(ROOT),
-            "TXTEST_SUITE_PREFIX": prefix,
-        }
-
-    def run_suite(self, *options, module="suites.mixed", count=None):
-        completed = self.run_process(*options, module=module)
-        output = completed.stdout + completed.stderr
-        self.assertEqual(completed.returncode, 0, output)
-        [ran] = re.findall(r"^Ran (\d+) tests? in", output, re.MULTILINE)
-        self.assertEqual(int(ran), count or int(ran), output)
-
-    def run_process(self, *options, module="suites.mixed"):
-        return subprocess.run(
-            [*DJANGO, "test", f"tests.{module}", "--noinput", *options],
-            env=self.environment,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
+class SuiteTests(SuitesMixin, unittest.TestCase):
     def test_in_order_and_in_reverse(self):
         self.run_suite(count=13)
         self.run_suite("--reverse", count=13)
