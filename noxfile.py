@@ -132,6 +132,13 @@ def checks(session: nox.Session) -> None:
 
 
 @nox.session
+def django(session: nox.Session) -> None:
+    """Django's own tests, with the mixin (options: ``-- --help``)."""
+    session.install("-e", ".[postgres]", "pip")
+    session.run("python", "-m", "compatibility", *session.posargs)
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Build the package, check it, and use its wheel in a new project."""
     session.install("build", "twine", "check-wheel-contents")
