@@ -88,6 +88,18 @@ class _Changed:
         return _new, (*self._origin, *args), *rest
 
 
+class _Changing(type):
+    """Lets a class set attributes where code that calls it by its name finds them."""
+
+    _origin: tuple[type, type]
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        setattr(cls._origin[0], name, value)
+
+    def __delattr__(cls, name: str) -> None:
+        delattr(cls._origin[0], name)
+
+
 @functools.cache
 def on_foundation(test_class: type, foundation: type) -> type:
     """Return a class like `test_class`, as if its base class were `foundation`.
@@ -95,6 +107,8 @@ def on_foundation(test_class: type, foundation: type) -> type:
     In the order of its bases, `foundation` comes after all that overrides something of
     Django's, and before what both derive from.
     """
+    kind = type(test_class)
+    metaclass = _Changing if kind is type else type("_Changing", (_Changing, kind), {})
     names = {
         "__module__": test_class.__module__,
         "__qualname__": test_class.__qualname__,
@@ -103,7 +117,8 @@ def on_foundation(test_class: type, foundation: type) -> type:
     return types.new_class(
         test_class.__name__,
         (_Changed, test_class, foundation),
-        exec_body=lambda namespace: namespace.update(names),
+        {"metaclass": metaclass},
+        lambda namespace: namespace.update(names),
     )
 
 

@@ -23,7 +23,7 @@ class SuiteTests(SuitesMixin, unittest.TestCase):
         super().setUp()
         self.environment["TXTEST_SUITE_FAST"] = "1"
 
-    def run_fast(self, *options, count=24, **kwargs):
+    def run_fast(self, *options, count=25, **kwargs):
         self.run_suite(
             "--testrunner=django_txtest.runner.TxTestRunner",
             "--fast-reset",
@@ -63,6 +63,20 @@ class ClassTests(unittest.TestCase):
         self.assertIsNot(changed, SomeTests)
         self.assertTrue(issubclass(changed, SomeTests))
         self.assertEqual(repr(changed), repr(SomeTests))
+
+    def test_another_metaclass(self):
+        class Kind(type):
+            pass
+
+        class KindTests(TransactionTestCase, metaclass=Kind):
+            fast_reset = False
+
+        changed = on_foundation(KindTests, FastResetTestCase)
+        self.assertIsInstance(changed, Kind)
+        changed.attribute = 1
+        self.assertEqual(KindTests.attribute, 1)
+        del changed.attribute
+        self.assertFalse(hasattr(KindTests, "attribute"))
 
     def test_pickled(self):
         test = on_foundation(SomeTests, FastResetTestCase)("test")

@@ -54,6 +54,7 @@ class BaseTests(ExpectationsMixin, TransactionTestCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.book = Book.objects.create(title="Persuasion")
+        cls.calls = 0
 
     def test_rows_of_set_up_class(self):
         if self.has_mixin:
@@ -62,7 +63,14 @@ class BaseTests(ExpectationsMixin, TransactionTestCase):
 
 
 class DerivedTests(BaseTests):
-    pass
+    """One that calls itself by its name."""
+
+    def test_name(self):
+        self.assertEqual(DerivedTests.book, self.book)
+        DerivedTests.calls += 1
+        self.assertEqual(self.calls, 1)
+        self.assertFalse(hasattr(BaseTests, "calls") and BaseTests.calls)
+        super(DerivedTests, self).setUp()  # noqa: UP008
 
 
 @override_settings(STATIC_URL="/static/")
