@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import unittest
 
+import django.test
 from django.test import TestCase
 
 from compatibility.known import known
@@ -17,7 +18,12 @@ MODE = os.environ.get("TXTEST_COMPATIBILITY", "all")
 
 
 class CommittingTestCase(NoAtomicMixin, TestCase):
-    """What goes below a TestCase."""
+    """What is in the place of TestCase."""
+
+
+if MODE == "all":
+    # The modules of the tests are not imported yet.
+    django.test.TestCase = CommittingTestCase
 
 
 class Result(unittest.TextTestResult):
@@ -45,16 +51,10 @@ class Result(unittest.TextTestResult):
 
 
 class Runner(TxTestRunner):
-    """Puts the mixin below the classes that the mode says."""
+    """Gives each TransactionTestCase the mixin if the mode says so."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, fast_reset=MODE != "plain", **kwargs)
-
-    def foundation_of(self, test_class):
-        """Return what to put below a class of tests, or None to leave it as it is."""
-        if MODE == "all" and issubclass(test_class, TestCase):
-            return CommittingTestCase
-        return super().foundation_of(test_class)
 
     def build_suite(self, *args, **kwargs):
         """Build the suite, and tell in how many tests the mixin is."""
