@@ -76,6 +76,7 @@ class NoAtomicMixin(_Base):
         leftovers = Leftovers()
         leftovers.watch()
         # Cleanups run also if what follows, or a subclass's setUpClass, raises.
+        cls.addClassCleanup(cls._unset_available_apps)
         cls.addClassCleanup(cls._close_connections)
         cls.addClassCleanup(leftovers.close_all)
         layers = Layers(cls._own_databases(), leftovers)
@@ -117,6 +118,13 @@ class NoAtomicMixin(_Base):
             yield
         finally:
             apps.set_available_apps(cls.available_apps)
+
+    @classmethod
+    def _unset_available_apps(cls) -> None:
+        # Where TransactionTestCase.tearDownClass, which does so, was not called.
+        while cls._available_apps_calls_balanced > 0:
+            apps.unset_available_apps()
+            cls._available_apps_calls_balanced -= 1
 
     @classmethod
     def _own_databases(cls) -> list[str]:

@@ -371,6 +371,40 @@ class AvailableAppsTests(NoAtomicMixin, TestCase):
             self.assertGreater(cursor.fetchone()[0], 0)
 
 
+class ClassesThatDoNotEndTests(InnerTestsMixin, unittest.TestCase):
+    def check(self, problem, *classes):
+        problems = self.problems(*classes)
+        self.assertEqual([problem in text for text in problems], [True] * bool(problem))
+        self.assertTrue(apps.is_installed("django.contrib.auth"))
+
+    def test_a_set_up_that_fails(self):
+        class Failing(NoAtomicMixin, TransactionTestCase):
+            available_apps = ("tests.library",)
+
+            @classmethod
+            def setUpClass(cls):
+                super().setUpClass()
+                raise ValueError("no set-up")
+
+            def test(self):
+                pass
+
+        self.check("no set-up", Failing)
+
+    def test_a_tear_down_that_does_not_call_ours(self):
+        class Forgetful(NoAtomicMixin, TransactionTestCase):
+            available_apps = ("tests.library",)
+
+            @classmethod
+            def tearDownClass(cls):
+                pass
+
+            def test(self):
+                pass
+
+        self.check("", Forgetful)
+
+
 class CacheTests(NoAtomicMixin, TestCase):
     def test_a_fills_the_caches_and_makes_them_stale(self):
         ContentType.objects.get_for_model(Book)
