@@ -69,9 +69,11 @@ class SecondCommittingTests(NoAtomicMixin, ExpectationsMixin, TestCase):
 
 
 class TrickyTablesTests(NoAtomicMixin, ExpectationsMixin, TestCase):
-    """Foreign keys that are checked at once, and a trigger that writes."""
+    """Foreign keys that act or are checked at once, and a trigger that writes."""
 
     databases = ("default",)
+    actions = ("CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION")
+    checks = ("DEFERRABLE INITIALLY DEFERRED", "NOT DEFERRABLE")
 
     @classmethod
     def setUpTestData(cls):
@@ -96,6 +98,17 @@ class TrickyTablesTests(NoAtomicMixin, ExpectationsMixin, TestCase):
         cls.execute(
             "INSERT INTO z_parent VALUES (1)", "INSERT INTO a_child VALUES (1, 1)"
         )
+        for suffix, action, check in cls.owners():
+            cls.execute(
+                f"CREATE TABLE z_owner{suffix} (id integer PRIMARY KEY, name text, "
+                f"elder integer DEFAULT 2 REFERENCES z_owner{suffix} (id) "
+                f"ON DELETE {action} {check})",
+                f"CREATE TABLE b_owned{suffix} (id integer PRIMARY KEY, "
+                f"owner integer DEFAULT 2 REFERENCES z_owner{suffix} (id) "
+                f"ON DELETE {action} {check})",
+                f"INSERT INTO z_owner{suffix} VALUES (1, 'Ann', NULL), (2, 'Bob', 1)",
+                f"INSERT INTO b_owned{suffix} VALUES (1, 1), (2, 2)",
+            )
 
     @classmethod
     def tearDownClass(cls):
@@ -109,9 +122,15 @@ class TrickyTablesTests(NoAtomicMixin, ExpectationsMixin, TestCase):
             for statement in statements:
                 cursor.execute(statement)
 
+    @classmethod
+    def owners(cls):
+        for number, check in enumerate(cls.checks):
+            for action in cls.actions:
+                yield f"_{action.lower().replace(' ', '_')}_{number}", action, check
+
     def rows(self, table):
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT * FROM {table}")
+            cursor.execute(f"SELECT * FROM {table} ORDER BY 1")
             return cursor.fetchall()
 
     def test_a(self):
@@ -125,12 +144,26 @@ class TrickyTablesTests(NoAtomicMixin, ExpectationsMixin, TestCase):
             "DELETE FROM z_parent WHERE id = 1",
         )
         self.assertEqual(self.rows("m_audit"), [(1,), (2,)])
+        self.check_and_spoil_owners("")
 
     def test_b(self):
-        self.test_a()
+        self.check_and_spoil_owners("cascade_0")
 
     def test_c(self):
+        self.check_and_spoil_owners("_1")
+
+    def test_d(self):
         self.test_a()
+
+    def check_and_spoil_owners(self, *ends):
+        for suffix, _, _ in self.owners():
+            owners, owned = self.rows(f"z_owner{suffix}"), self.rows(f"b_owned{suffix}")
+            self.assertEqual(owners, [(1, "Ann", None), (2, "Bob", 1)], suffix)
+            self.assertEqual(owned, [(1, 1), (2, 2)], suffix)
+        for suffix, _, _ in self.owners():
+            if suffix.endswith(ends):
+                # What refers to the row is written to by nothing but a reset.
+                self.execute(f"UPDATE z_owner{suffix} SET name = 'Eve' WHERE id = 1")
 
 
 class SecondPlainTests(FirstPlainTests):

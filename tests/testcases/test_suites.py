@@ -14,15 +14,15 @@ from tests.utils import ROOT, SuitesMixin
 
 class SuiteTests(SuitesMixin, unittest.TestCase):
     def test_in_order_and_in_reverse(self):
-        self.run_suite(count=13)
-        self.run_suite("--reverse", count=13)
+        self.run_suite(count=14)
+        self.run_suite("--reverse", count=14)
 
     def test_shuffled(self):
         for seed in range(3):
-            self.run_suite("--shuffle", str(seed), count=13)
+            self.run_suite("--shuffle", str(seed), count=14)
 
     def test_in_parallel(self):
-        self.run_suite("--parallel", "2", count=13)
+        self.run_suite("--parallel", "2", count=14)
 
     def test_a_run_that_was_killed(self):
         for name in ("FirstCommittingTests", "SecondCommittingTests"):
@@ -30,8 +30,8 @@ class SuiteTests(SuitesMixin, unittest.TestCase):
             killed = self.run_process("--keepdb")
             self.assertEqual(killed.returncode, -9, killed.stderr)
             del self.environment["TXTEST_SUITE_KILL"]
-            self.run_suite("--keepdb", count=13)
-        self.run_suite(count=13)
+            self.run_suite("--keepdb", count=14)
+        self.run_suite(count=14)
 
     def test_with_a_role_that_is_no_superuser(self):
         if connections["default"].vendor != "postgresql":
@@ -41,7 +41,7 @@ class SuiteTests(SuitesMixin, unittest.TestCase):
             cursor.execute(f"CREATE ROLE {role} LOGIN CREATEDB")
             try:
                 self.environment["TXTEST_SUITE_USER"] = role
-                self.run_suite(count=13)
+                self.run_suite(count=14)
                 self.run_suite(module="reset")
             finally:
                 cursor.execute(f"DROP ROLE {role}")
@@ -78,6 +78,6 @@ call_concurrently(1, targets.add)
 
     def test_keepdb_twice(self):
         for _ in range(2):
-            self.run_suite("--keepdb", count=13)
+            self.run_suite("--keepdb", count=14)
         # The databases are usable by a run without it, which drops them.
-        self.run_suite("--reverse", count=13)
+        self.run_suite("--reverse", count=14)
