@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Run the tests: on PostgreSQL, or with --sqlite on SQLite files.
+"""Run the tests: on PostgreSQL, with --sqlite on SQLite files, or with --mariadb.
 
 Takes the labels and options of Django's "test" command. A first run makes .venv in the
 checkout where anything is missing. Exit codes: 1 for failures, 2 where the tests could
@@ -28,16 +28,20 @@ remove(pathlib.Path(sys.argv[2]))
 
 def main(arguments):
     """Run the tests, and return the exit code."""
-    on_sqlite = "--sqlite" in arguments
-    ensure_environment(("test",) if on_sqlite else ("postgres", "test"))
+    on_sqlite, on_mariadb = ("--sqlite" in arguments, "--mariadb" in arguments)
+    driver = "mariadb" if on_mariadb else "postgres"
+    ensure_environment(("test",) if on_sqlite else (driver, "test"))
     from django_txtest.exceptions import PostgresUnavailable
+    from tests.mariadb import MariaDB, MariaDBUnavailable
 
     with ExitStack() as cleanup:
-        if on_sqlite:
-            os.environ["TXTEST_SQLITE"] = cleanup.enter_context(_Folder())
         try:
+            if on_sqlite:
+                os.environ["TXTEST_SQLITE"] = cleanup.enter_context(_Folder())
+            elif on_mariadb:
+                os.environ["TXTEST_MARIADB"] = cleanup.enter_context(MariaDB())
             return _test(arguments)
-        except PostgresUnavailable as error:
+        except (PostgresUnavailable, MariaDBUnavailable) as error:
             print(error, file=sys.stderr)
             return 2
         except KeyboardInterrupt:
@@ -66,9 +70,12 @@ def _test(arguments):
             parser.add_argument(
                 "--sqlite", action="store_true", help="Run on SQLite files."
             )
+            parser.add_argument(
+                "--mariadb", action="store_true", help="Run on a throw-away MariaDB."
+            )
 
         def handle(self, *labels, **options):
-            del options["sqlite"]
+            del options["sqlite"], options["mariadb"]
             if not _announce():
                 sys.exit(2)
             labels = [_dotted(label, here) for label in labels or ("tests",)]
@@ -95,6 +102,8 @@ def _announce():
             with connection._nodb_cursor() as cursor:
                 cursor.execute("SELECT version()")
                 server = cursor.fetchone()[0].partition(" on ")[0]
+            if connection.vendor == "mysql":
+                server = f"MariaDB {server}"
     except DatabaseError as error:
         print(f"The database does not answer: {error}", file=sys.stderr)
         return False

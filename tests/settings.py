@@ -1,4 +1,4 @@
-"""Settings of the test suite: PostgreSQL, or SQLite files where runtests.py says so."""
+"""Settings of the test suite: PostgreSQL, unless runtests.py says otherwise."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ warnings.filterwarnings("error", module=r"(django_txtest|tests|runtests)(\.|$)")
 
 
 def _database(name, **overrides):
+    socket = os.environ.get("TXTEST_MARIADB")
+    if socket:
+        import pymysql
+
+        # Django asks for the version of mysqlclient, in whose place this is.
+        pymysql.version_info = (2, 2, 1, "final", 0)
+        pymysql.install_as_MySQLdb()
+        server = {"ENGINE": "django.db.backends.mysql", "USER": "root", "HOST": socket}
+        return {**server, "NAME": "txtest", **overrides}
     # The name is made by the runner: nothing of a SQLite run outlives it.
     folder = os.environ.get("TXTEST_SQLITE")
     if not folder:

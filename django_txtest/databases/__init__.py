@@ -14,6 +14,7 @@ from django_txtest.databases.access import (
     running_test_class,
 )
 from django_txtest.databases.base import Database, SessionInfo, Table
+from django_txtest.databases.mysql import MySQL, MySQLTable
 from django_txtest.databases.postgresql import PostgreSQL
 from django_txtest.databases.sqlite import SQLite
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Database",
+    "MySQL",
+    "MySQLTable",
     "PostgreSQL",
     "SQLite",
     "SessionInfo",
@@ -34,7 +37,11 @@ __all__ = [
     "running_test_class",
 ]
 
-_VENDORS: dict[str, type[Database]] = {"postgresql": PostgreSQL, "sqlite": SQLite}
+_VENDORS: dict[str, type[Database]] = {
+    "mysql": MySQL,
+    "postgresql": PostgreSQL,
+    "sqlite": SQLite,
+}
 
 
 def get_database(connection: BaseDatabaseWrapper) -> Database:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from django_txtest.databases import Database, PostgreSQL, SQLite
+from django_txtest.databases import Database, MySQL, PostgreSQL, SQLite
 from django_txtest.reset.base import Baseline
+from django_txtest.reset.mysql import MySQLBaseline
 from django_txtest.reset.postgresql import PostgreSQLBaseline
 from django_txtest.reset.rewriting import RewritingBaseline
 from django_txtest.reset.sqlite import SQLiteBaseline
@@ -17,6 +18,8 @@ def get_baseline(database: Database) -> Baseline:
     if database.is_test_database():
         if isinstance(database, PostgreSQL) and database.may_install():
             return PostgreSQLBaseline(database)
+        if isinstance(database, MySQL) and database.may_install():
+            return MySQLBaseline(database)
         if isinstance(database, SQLite):
             return SQLiteBaseline(database)
     return RewritingBaseline(database)

@@ -88,19 +88,21 @@ class EveryDatabaseTests(NoAtomicMixin, TestCase):
             ):
                 Book.objects.filter(pk=book.pk).update(title="Sanditon")
             self.assertTrue(database.is_lock_timeout(caught.exception))
-            if connection.vendor == "postgresql":
+            if connection.vendor != "sqlite":
                 [holder] = database.lock_holders()
                 self.assertEqual(holder.pid, other.session_pid())
+            if connection.vendor == "postgresql":
                 self.assertIn("UPDATE library_book", str(holder))
                 self.assertIn("idle in transaction", str(holder))
             other.connection.rollback()
         Book.objects.filter(pk=book.pk).update(title="Sanditon")
 
     def test_the_bound_is_for_the_block_only(self):
-        if connection.vendor != "postgresql":
-            sql = "PRAGMA busy_timeout"
-        else:
-            sql = "SHOW lock_timeout"
+        sql = {
+            "mysql": "SELECT @@innodb_lock_wait_timeout, @@lock_wait_timeout",
+            "postgresql": "SHOW lock_timeout",
+            "sqlite": "PRAGMA busy_timeout",
+        }[connection.vendor]
 
         def bound():
             with connection.cursor() as cursor:

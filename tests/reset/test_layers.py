@@ -48,7 +48,7 @@ def borrow(text, number):
 
 
 def empty_loans(text, number):
-    statement = "TRUNCATE" if connection.vendor == "postgresql" else "DELETE FROM"
+    statement = "DELETE FROM" if connection.vendor == "sqlite" else "TRUNCATE"
     with connection.cursor() as cursor:
         cursor.execute(f"{statement} library_loan")
 

@@ -88,6 +88,11 @@ class TrickyTablesTests(NoAtomicMixin, ExpectationsMixin, TestCase):
                 "CREATE TRIGGER audit AFTER INSERT ON z_parent "
                 "BEGIN INSERT INTO m_audit VALUES (NEW.id); END"
             )
+        elif connection.vendor == "mysql":
+            cls.execute(
+                "CREATE TRIGGER audit AFTER INSERT ON z_parent "
+                "FOR EACH ROW INSERT INTO m_audit VALUES (NEW.id)"
+            )
         else:
             cls.execute(
                 "CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS "
@@ -112,7 +117,7 @@ class TrickyTablesTests(NoAtomicMixin, ExpectationsMixin, TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        if connection.vendor != "sqlite":
+        if connection.vendor == "postgresql":
             cls.execute("DROP FUNCTION audit CASCADE")
         super().tearDownClass()
 

@@ -35,7 +35,7 @@ class SuiteTests(SuitesMixin, unittest.TestCase):
 
     def test_with_a_role_that_is_no_superuser(self):
         if connections["default"].vendor != "postgresql":
-            self.skipTest("SQLite has no roles")
+            self.skipTest("a role of PostgreSQL")
         role = f"txtest_plain_{os.getpid()}"
         with connections["default"].cursor() as cursor:
             cursor.execute(f"CREATE ROLE {role} LOGIN CREATEDB")

@@ -1,0 +1,438 @@
+"""The way back for MariaDB and MySQL: triggers note which tables were written to.
+
+Only those are put back, from rows that are kept in tables of the test database itself,
+where each value stays as it is. What no trigger sees is known otherwise: rows that a
+foreign key changes, tables without transactions, and statements that change the schema,
+of which TRUNCATE is one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.db import DatabaseError
+
+from django_txtest.conf import settings
+from django_txtest.databases import MySQL, MySQLTable
+from django_txtest.exceptions import SchemaChanged
+from django_txtest.reset.base import Baseline, LocksHeld, schema_message
+
+# The state is filled last: no such statement can be rolled back, and so half of an
+# installation may be there.
+_INSTALL = (
+    "CREATE TABLE txtest_dirty (id INT NOT NULL)",
+    "CREATE TABLE txtest_class (id INT NOT NULL)",
+    "CREATE TABLE txtest_tables (id INT NOT NULL PRIMARY KEY, name TEXT NOT NULL, "
+    "description LONGTEXT NOT NULL, is_empty INT NOT NULL)",
+    "CREATE TABLE txtest_triggers (position INT NOT NULL PRIMARY KEY, "
+    "name TEXT NOT NULL, sql_mode TEXT NOT NULL, statement LONGTEXT NOT NULL)",
+    "CREATE TABLE txtest_state (migrations TEXT NOT NULL)",
+)
+
+# Triggers are for each row, but one mark for each statement is enough: NOW() is when
+# it began. One for a session would be too few: a mark is locked until its transaction
+# ends, and so tells of what is not committed yet. It has no key, so that writers do
+# not wait for each other.
+_TRIGGER = """
+CREATE TRIGGER txtest_{operation}_{id} AFTER {operation} ON {table} FOR EACH ROW
+BEGIN
+  IF @txtest_off IS NULL AND NOT (@txtest_{id} <=> NOW(6)) THEN
+    INSERT INTO txtest_dirty VALUES ({id});
+    SET @txtest_{id} = NOW(6);
+  END IF;
+END
+"""
+
+# The server counts the statements of everybody, also those within procedures.
+_SCHEMA_COUNTERS = (
+    "Com_alter_table",
+    "Com_create_table",
+    "Com_drop_table",
+    "Com_rename_table",
+    "Com_truncate",
+)
+_TRIGGER_COUNTERS = ("Com_create_trigger", "Com_drop_trigger")
+_COUNT = "SHOW GLOBAL STATUS WHERE Variable_name IN ({})".format(
+    ", ".join(f"'{name}'" for name in (*_SCHEMA_COUNTERS, *_TRIGGER_COUNTERS))
+)
+
+_CASCADES = """
+SELECT REFERENCED_TABLE_NAME, TABLE_NAME
+FROM information_schema.REFERENTIAL_CONSTRAINTS
+WHERE CONSTRAINT_SCHEMA = DATABASE()
+  AND NOT (DELETE_RULE IN ('RESTRICT', 'NO ACTION')
+           AND UPDATE_RULE IN ('RESTRICT', 'NO ACTION'))
+"""
+
+_TRIGGERS = """
+SELECT EVENT_OBJECT_TABLE, TRIGGER_NAME
+FROM information_schema.TRIGGERS
+WHERE TRIGGER_SCHEMA = DATABASE()
+ORDER BY EVENT_OBJECT_TABLE, EVENT_MANIPULATION, ACTION_TIMING, ACTION_ORDER
+"""
+
+# What the server had counted in this process when a database was last looked at.
+_seen: dict[object, dict[str, str]] = {}
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A table, with the number that its marks and its saved rows have."""
+
+    id: int
+    table: MySQLTable
+    is_empty: bool = True  # at the first level
+
+    @property
+    def columns(self) -> str:
+        """The columns that can be written to."""
+        return ", ".join(f"`{name}`" for name in self.table.columns)
+
+
+class MySQLBaseline(Baseline):
+    """Knows the tables, and keeps their rows of both levels in the database."""
+
+    keeps_connection = True
+    outlives_process = True
+    database: MySQL
+
+    def __init__(self, database: MySQL) -> None:
+        super().__init__(database)
+        wanted = database.connection.settings_dict
+        self._key = wanted["HOST"], wanted["PORT"], wanted["NAME"]
+        self._tables: dict[str, _Known] = {}
+        #: Whether the tables that the class wrote to are empty, by their numbers; and
+        #: the names of those that it created.
+        self._class_data: dict[int, bool] = {}
+        self._class_tables: set[str] = set()
+        self._cascades: dict[str, set[str]] = {}
+        self._triggers: dict[str, list[str]] = {}
+
+    def begin_class(self) -> None:
+        """Learn what migrations left; if that is known, restore it."""
+        with self._lock_errors():
+            if not self._is_installed():
+                with self._undisturbed():
+                    self._install()
+                return
+            with self._undisturbed():
+                self._load()
+            self.restore()
+
+    def keep_class_data(self) -> None:
+        """Make what is in the database now the second level."""
+        with self._undisturbed():
+            if self._has_changed(_SCHEMA_COUNTERS):
+                self._learn_new_tables()
+            with self._transaction():
+                written = self._take_marks()
+                # If this run is killed, the next one has to know which they were.
+                self._insert_ids("txtest_class", [known.id for known in written])
+            for known in written:
+                self._class_data[known.id] = self._save(known, "class")
+            self._note_counters()
+
+    def forget_class_data(self) -> None:
+        """Give the second level up: the next restore goes back to the first."""
+        for name in self._class_tables:
+            self._class_data.pop(self._tables.pop(name).id, None)
+        if self._class_tables:  # they are to be found, and dropped
+            _seen.pop(self._key, None)
+            self._class_tables = set()
+        with self._transaction():
+            self._insert_ids("txtest_dirty", self._class_data)
+            self._execute("DELETE FROM txtest_class")
+        self._class_data = {}
+
+    def restore(self) -> None:
+        """Put the database back."""
+        with self._lock_errors():
+            if self._has_changed(_SCHEMA_COUNTERS):
+                with self._undisturbed():
+                    self._mend_schema()
+            if self._has_marks() or self._unlogged():
+                with self._undisturbed():
+                    self._restore()
+
+    def _restore(self) -> None:
+        if self._has_changed(_TRIGGER_COUNTERS):
+            self._learn_relations()
+        suspects = self._marked() if self._triggers else []
+        with self._triggers_off(suspects), self._transaction():
+            for known in self._take_marks():
+                self._execute(f"DELETE FROM {known.table.name}")
+                if self._class_data.get(known.id, known.is_empty):
+                    continue
+                level = "class" if known.id in self._class_data else "migrated"
+                self._copy(f"txtest_{level}_{known.id}", known.table.name, known)
+
+    def _save(self, known: _Known, level: str) -> bool:
+        """Keep the rows of a table, and return whether there are none."""
+        if not self._rows(f"SELECT 1 FROM {known.table.name} LIMIT 1"):
+            return True
+        saved = f"txtest_{level}_{known.id}"
+        # Made once in a run, as it takes its time. It has no keys or constraints.
+        self._execute(
+            f"CREATE TABLE IF NOT EXISTS {saved} ENGINE=InnoDB "
+            f"SELECT {known.columns} FROM {known.table.name} WHERE FALSE"
+        )
+        with self._transaction():
+            self._execute(f"DELETE FROM {saved}")
+            self._copy(known.table.name, saved, known)
+        return False
+
+    def _copy(self, source: str, target: str, known: _Known) -> None:
+        self._execute(
+            f"INSERT INTO {target} ({known.columns}) "
+            f"SELECT {known.columns} FROM {source}"
+        )
+
+    # The marks
+
+    def _has_marks(self) -> bool:
+        """Tell whether there is something to put back, once all of it is committed."""
+        deadline = time.monotonic() + settings.lock_timeout
+        while True:
+            try:
+                # NOWAIT, since the server would count the time in whole seconds.
+                return bool(
+                    self._rows("SELECT DISTINCT id FROM txtest_dirty FOR UPDATE NOWAIT")
+                )
+            except DatabaseError as error:
+                is_late = time.monotonic() > deadline
+                if is_late or not self.database.is_lock_timeout(error):
+                    raise
+            time.sleep(0.01)
+
+    def _marked(self, lock: str = "") -> list[_Known]:
+        """Return the tables that were written to, and what they take along."""
+        rows = self._rows(f"SELECT DISTINCT id FROM txtest_dirty {lock}")
+        numbers = {number for (number,) in rows}
+        names = {known.table.name for known in self._unlogged()}
+        more = {name for name, known in self._tables.items() if known.id in numbers}
+        while more:
+            names |= more
+            more = {child for name in more for child in self._cascades.get(name, ())}
+            more -= names
+        return [self._tables[name] for name in sorted(names)]
+
+    def _take_marks(self) -> list[_Known]:
+        # Under its transaction's isolation, nobody can add marks until it ends.
+        marked = self._marked("FOR UPDATE")
+        self._execute("DELETE FROM txtest_dirty")
+        return marked
+
+    def _mark_all(self) -> None:
+        self._insert_ids("txtest_dirty", [known.id for known in self._tables.values()])
+
+    def _insert_ids(self, table: str, ids: Iterable[int]) -> None:
+        values = ", ".join(f"({number:d})" for number in ids)
+        if values:
+            self._execute(f"INSERT INTO {table} VALUES {values}")
+
+    def _unlogged(self) -> list[_Known]:
+        """Return the tables whose rows stay in a rollback, which takes the marks."""
+        return [
+            known for known in self._tables.values() if known.table.engine != "InnoDB"
+        ]
+
+    # What is kept in the database
+
+    def _is_installed(self) -> bool:
+        if not self.database.has_table("txtest_state"):
+            return False
+        known = self._rows("SELECT migrations FROM txtest_state")
+        return known == [(self._migrations(),)]
+
+    def _install(self) -> None:
+        self._uninstall()
+        for statement in _INSTALL:
+            self._execute(f"{statement} ENGINE=InnoDB DEFAULT CHARSET=utf8mb4")
+        for number, table in enumerate(self.database.described_tables(), 1):
+            known = _Known(number, table)
+            known = replace(known, is_empty=self._save(known, "migrated"))
+            self._tables[table.name] = known
+            description = [table.columns, table.definition, table.engine]
+            self._execute(
+                "INSERT INTO txtest_tables VALUES (%s, %s, %s, %s)",
+                [number, table.name, json.dumps(description), int(known.is_empty)],
+            )
+        self._learn_relations()
+        self._watch()
+        self._execute("INSERT INTO txtest_state VALUES (%s)", [self._migrations()])
+        self._note_counters()
+
+    def _load(self) -> None:
+        rows = self._rows("SELECT id, name, description, is_empty FROM txtest_tables")
+        for number, name, description, is_empty in rows:
+            columns, definition, engine = json.loads(description)
+            table = MySQLTable(name, tuple(columns), definition, engine)
+            self._tables[name] = _Known(number, table, bool(is_empty))
+        # A run that was killed may have left them so.
+        self._recreate_triggers()
+        self._learn_relations()
+        with self._transaction():
+            self._execute("INSERT INTO txtest_dirty SELECT id FROM txtest_class")
+            self._execute("DELETE FROM txtest_class")
+
+    def _uninstall(self) -> None:
+        for _, name in self._rows(_TRIGGERS):
+            if name.startswith("txtest_"):
+                self._execute(f"DROP TRIGGER `{name}`")
+        for (name,) in self._rows(
+            "SELECT TABLE_NAME FROM information_schema.TABLES "
+            "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME LIKE 'txtest|_%' ESCAPE '|'"
+        ):
+            self._execute(f"DROP TABLE `{name}`")
+
+    def _watch(self) -> None:
+        """Make the triggers that are not there."""
+        present = {name for _, name in self._rows(_TRIGGERS)}
+        for name, known in self._tables.items():
+            for operation in ("INSERT", "UPDATE", "DELETE"):
+                if f"txtest_{operation}_{known.id}" not in present:
+                    self._execute(
+                        _TRIGGER.format(operation=operation, id=known.id, table=name)
+                    )
+
+    def _migrations(self) -> str:
+        if not self.database.has_table("django_migrations"):
+            return ""
+        [row] = self._rows("SELECT COUNT(*), MAX(id) FROM django_migrations")
+        return repr(row)
+
+    # The schema
+
+    def _counters(self) -> dict[str, str]:
+        return dict(self._rows(_COUNT))
+
+    def _has_changed(self, names: Iterable[str]) -> bool:
+        seen, now = _seen.get(self._key, {}), self._counters()
+        return any(seen.get(name) != now.get(name) for name in names)
+
+    def _note_counters(self) -> None:
+        _seen[self._key] = self._counters()
+
+    def _learn_new_tables(self) -> None:
+        """Take note of the tables that the class created, and look at all of them."""
+        highest = max((known.id for known in self._tables.values()), default=0)
+        for table in self.database.described_tables():
+            if table.name not in self._tables:
+                highest += 1
+                self._execute(f"DROP TABLE IF EXISTS txtest_class_{highest}")
+                self._tables[table.name] = _Known(highest, table)
+                self._class_tables.add(table.name)
+        self._learn_relations()
+        self._watch()
+        self._mark_all()
+
+    def _mend_schema(self) -> None:
+        """Drop the tables that the test created; raise if it did anything else.
+
+        Whatever it was, rows may have changed that no trigger saw.
+        """
+        current = {table.name: table for table in self.database.described_tables()}
+        for name, known in self._tables.items():
+            if current.get(name) != known.table:
+                raise SchemaChanged(schema_message(self.database, [f"altered {name}"]))
+        for name in current.keys() - self._tables.keys():
+            self._execute(f"DROP TABLE {name}")
+        self._learn_relations()
+        self._watch()
+        self._mark_all()
+        self._note_counters()
+
+    def _learn_relations(self) -> None:
+        """Learn which rows foreign keys change, and which triggers are the user's."""
+        self._cascades, self._triggers = {}, {}
+        for parent, child in self._rows(_CASCADES):
+            self._cascades.setdefault(f"`{parent}`", set()).add(f"`{child}`")
+        for table, name in self._rows(_TRIGGERS):
+            if not name.startswith("txtest_"):
+                self._triggers.setdefault(f"`{table}`", []).append(name)
+
+    # The user's own triggers
+
+    @contextmanager
+    def _triggers_off(self, tables: Iterable[_Known]) -> Iterator[None]:
+        """Within the block, be without the user's own triggers on the tables.
+
+        They cannot be switched off, only dropped and made anew; what they are is kept,
+        for if this process is killed in between.
+        """
+        names = [
+            name
+            for known in tables
+            for name in self._triggers.get(known.table.name, [])
+        ]
+        for position, name in enumerate(names):
+            [(_, sql_mode, statement, *_)] = self._rows(f"SHOW CREATE TRIGGER `{name}`")
+            self._execute(
+                "INSERT INTO txtest_triggers VALUES (%s, %s, %s, %s)",
+                [position, name, sql_mode, statement],
+            )
+        for name in names:
+            self._execute(f"DROP TRIGGER `{name}`")
+        try:
+            yield
+        finally:
+            if names:
+                self._recreate_triggers()
+
+    def _recreate_triggers(self) -> None:
+        rows = self._rows(
+            "SELECT name, sql_mode, statement FROM txtest_triggers ORDER BY position"
+        )
+        for name, sql_mode, statement in rows:
+            self._execute(f"DROP TRIGGER IF EXISTS `{name}`")
+            with self.database.variables({"sql_mode": f"'{sql_mode}'"}):
+                self._execute(statement)
+        if rows:
+            self._execute("DELETE FROM txtest_triggers")
+            self._note_counters()
+
+    # Statements
+
+    def _execute(self, sql: str, params: list[Any] | None = None) -> None:
+        with self.database.connection.cursor() as cursor:
+            cursor.execute(sql, params)
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with self.database.connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Within the block, no check and no trigger acts, and waiting is bounded."""
+        database = self.database
+        with (
+            database.bounded_lock_waits(settings.lock_timeout),
+            database.exact_writes(),
+        ):
+            yield
+
+    @contextmanager
+    def _lock_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            if self.database.is_lock_timeout(error):
+                raise LocksHeld from error
+            raise
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        self._execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._execute("ROLLBACK")
+            raise
+        self._execute("COMMIT")
