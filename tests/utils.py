@@ -16,6 +16,12 @@ from django.db import connections
 
 ROOT = Path(__file__).resolve().parents[1]
 DJANGO = (sys.executable, "-m", "django")
+_SESSIONS = {
+    "mysql": "SELECT id, command, info FROM information_schema.processlist "
+    "WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+    "postgresql": "SELECT application_name, state, query FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+}
 
 
 def run_tests(*classes: type[unittest.TestCase]) -> unittest.TestResult:
@@ -37,13 +43,10 @@ def poll(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 
 def other_sessions(alias: str = "default") -> list[tuple[str, str, str]]:
-    """Return the sessions of PostgreSQL that the database has, but for this one."""
+    """Return the sessions that the server has on the database, but for this one."""
     with connections[alias].cursor() as cursor:
-        cursor.execute(
-            "SELECT application_name, state, query FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        return cursor.fetchall()
+        cursor.execute(_SESSIONS[connections[alias].vendor])
+        return list(cursor.fetchall())
 
 
 class SessionsMixin:

@@ -154,5 +154,5 @@ def serve_spawned(channel: int, lifeline: int, stack_file: int) -> None:
     stdin: IO[Any] = sys.stdin.buffer
     job: Job = pickle.load(stdin)
     take_over(job.surroundings)
-    answer(Line(connection), job)
+    answer(Line(connection, threads=True), job)
     leave(0)

@@ -81,7 +81,7 @@ class ForkedProcess(ProcessParticipant):
             # Processes that the call starts are not to keep the channel open.
             os.register_at_fork(after_in_child=self._childs_channel.close)
             refuse_other_databases(aliases)
-            line = Line(self._childs_channel)
+            line = Line(self._childs_channel, threads=True)
             while (job := line.hear()) is not None:
                 if isinstance(job, bytes):
                     answer(line, pickle.loads(job))

@@ -26,15 +26,21 @@ DONE = "done"
 
 
 class Line:
-    """The call's end."""
+    """The call's end.
 
-    def __init__(self, channel: Connection) -> None:
+    :param threads: whether other threads of this process belong to the call, too.
+    """
+
+    def __init__(self, channel: Connection, *, threads: bool = False) -> None:
         self._channel = channel
         self._owner = _here()
+        self._threads = threads
+        self._lock = threading.Lock()
 
     def say(self, kind: str, content: Any = None) -> None:
         """Tell the batch something."""
-        self._channel.send((kind, content))
+        with self._lock:
+            self._channel.send((kind, content))
 
     def hear(self) -> Any:
         """Wait for the batch's word.
@@ -48,7 +54,10 @@ class Line:
         """Within the block, tell the batch of each connection that is opened."""
 
         def report(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-            if self._owner == _here():
+            process, thread = _here()
+            if process == self._owner[0] and (
+                self._threads or thread == self._owner[1]
+            ):
                 pid = get_database(connection).session_pid()
                 self.say(OPENED, (connection.alias, pid))
 

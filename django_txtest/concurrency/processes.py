@@ -199,7 +199,8 @@ def end_all(processes: Sequence[ProcessParticipant], aliases: Sequence[str]) -> 
     names = [process.application_name for process in processes]
     for alias in aliases:
         with get_database(connections[alias]).second_connection() as database:
-            for pid in database.application_pids(names):
+            reported = [pid for process in processes for pid in process.sessions[alias]]
+            for pid in database.application_pids(names, reported):
                 database.terminate(pid)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,8 +62,13 @@ class Database:
         """Return the server's number for the session of this connection."""
         return None
 
-    def application_pids(self, names: Sequence[str]) -> list[int]:
-        """Return the sessions of the applications of these names."""
+    def application_pids(
+        self, names: Sequence[str], reported: Sequence[int]
+    ) -> list[int]:
+        """Return the sessions of the applications of these names.
+
+        :param reported: the sessions that the applications said they opened.
+        """
         return []
 
     def waiting_pids(self, pids: Sequence[int]) -> set[int] | None:
@@ -116,7 +121,8 @@ class Database:
             connection.rollback()
             connection.set_autocommit(True)
         except Error:
-            connection.close()
+            with suppress(Error):  # PyMySQL closes nothing twice
+                connection.close()
         if connection.errors_occurred and not self.is_usable():
             connection.close()
         connection.errors_occurred = False

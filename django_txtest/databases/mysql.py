@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -56,12 +56,19 @@ class MySQLTable(Table):
 class MySQL(Database):
     """MariaDB 10.6 and newer, or MySQL 8, by mysqlclient or PyMySQL."""
 
-    # There are no application names, by which application_pids() could find sessions.
-
     def session_pid(self) -> int | None:
         """Return the number of the session."""
         self.connection.ensure_connection()
         return int(self.connection.connection.thread_id())
+
+    def application_pids(
+        self, names: Sequence[str], reported: Sequence[int]
+    ) -> list[int]:
+        """Return the sessions that were reported, since applications have no names.
+
+        They may have ended: no number is given twice.
+        """
+        return list(reported)
 
     def cancel(self, pid: int) -> None:
         """Cancel what session `pid` is executing."""

@@ -68,8 +68,13 @@ class PostgreSQL(Database):
         self.connection.ensure_connection()
         return int(self.connection.connection.info.backend_pid)
 
-    def application_pids(self, names: Sequence[str]) -> list[int]:
-        """Return the sessions whose application_name is one of these."""
+    def application_pids(
+        self, names: Sequence[str], reported: Sequence[int]
+    ) -> list[int]:
+        """Return the sessions whose application_name is one of these.
+
+        Not those reported: the server gives numbers of sessions that ended to others.
+        """
         with self.connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pid FROM pg_stat_activity WHERE application_name = ANY(%s)",

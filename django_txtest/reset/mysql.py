@@ -57,9 +57,8 @@ _SCHEMA_COUNTERS = (
     "Com_truncate",
 )
 _TRIGGER_COUNTERS = ("Com_create_trigger", "Com_drop_trigger")
-_COUNT = "SHOW GLOBAL STATUS WHERE Variable_name IN ({})".format(
-    ", ".join(f"'{name}'" for name in (*_SCHEMA_COUNTERS, *_TRIGGER_COUNTERS))
-)
+_ALL_COUNTERS = (*_SCHEMA_COUNTERS, *_TRIGGER_COUNTERS)
+_COUNT = f"SHOW GLOBAL STATUS WHERE Variable_name IN {_ALL_COUNTERS}"
 
 _CASCADES = """
 SELECT REFERENCED_TABLE_NAME, TABLE_NAME
@@ -129,6 +128,7 @@ class MySQLBaseline(Baseline):
         with self._undisturbed():
             if self._has_changed(_SCHEMA_COUNTERS):
                 self._learn_new_tables()
+            self._learn_relations()
             with self._transaction():
                 written = self._take_marks()
                 # If this run is killed, the next one has to know which they were.
@@ -315,8 +315,9 @@ class MySQLBaseline(Baseline):
         seen, now = _seen.get(self._key, {}), self._counters()
         return any(seen.get(name) != now.get(name) for name in names)
 
-    def _note_counters(self) -> None:
-        _seen[self._key] = self._counters()
+    def _note_counters(self, names: Iterable[str] = _ALL_COUNTERS) -> None:
+        seen, now = _seen.setdefault(self._key, {}), self._counters()
+        seen.update((name, now[name]) for name in names)
 
     def _learn_new_tables(self) -> None:
         """Take note of the tables that the class created, and look at all of them."""
@@ -327,7 +328,6 @@ class MySQLBaseline(Baseline):
                 self._execute(f"DROP TABLE IF EXISTS txtest_class_{highest}")
                 self._tables[table.name] = _Known(highest, table)
                 self._class_tables.add(table.name)
-        self._learn_relations()
         self._watch()
         self._mark_all()
 
@@ -394,7 +394,7 @@ class MySQLBaseline(Baseline):
                 self._execute(statement)
         if rows:
             self._execute("DELETE FROM txtest_triggers")
-            self._note_counters()
+            self._note_counters(_TRIGGER_COUNTERS)
 
     # Statements
 

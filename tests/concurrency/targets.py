@@ -153,15 +153,15 @@ def hang_stubbornly() -> None:
 
 
 def hang_in_the_database() -> None:
+    sleep = "SLEEP" if connection.vendor == "mysql" else "pg_sleep"
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_sleep(600)")
+        cursor.execute(f"SELECT {sleep}(600)")
 
 
 def hold_a_lock_and_hang(pk: int) -> None:
     with transaction.atomic():
         Book.objects.select_for_update().get(pk=pk)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_sleep(600)")
+        hang_in_the_database()
 
 
 def start_a_process(path: str) -> None:

@@ -256,7 +256,7 @@ class ConcurrentMixin(SessionsMixin, EveryModeMixin):
 
     def test_connections_are_closed(self):
         self.run_calls(*[targets.titles] * 3)
-        if connection.vendor == "postgresql":
+        if connection.vendor != "sqlite":
             self.assertNoSessions()
 
     def test_a_timeout(self):
@@ -268,7 +268,7 @@ class ConcurrentMixin(SessionsMixin, EveryModeMixin):
         self.assertIn("hang", str(hung))
 
     def test_a_timeout_in_the_database(self):
-        if connection.vendor != "postgresql":
+        if connection.vendor == "sqlite":
             self.skipTest("nothing of SQLite waits for longer than its own limit")
         book = Book.objects.create(title="Emma")
         call = (targets.hold_a_lock_and_hang, [book.pk], {})
@@ -279,7 +279,7 @@ class ConcurrentMixin(SessionsMixin, EveryModeMixin):
             Book.objects.select_for_update(nowait=True).get(pk=book.pk)
 
     def test_connections_that_a_call_makes_itself(self):
-        if connection.vendor != "postgresql":
+        if connection.vendor == "sqlite":
             self.skipTest("SQLite has no sessions to count")
         book = Book.objects.create(title="Emma")
         call = (targets.connect_again_and_hang, [book.pk], {})
@@ -299,12 +299,12 @@ class ConcurrentMixin(SessionsMixin, EveryModeMixin):
         timer = threading.Timer(2, os.kill, [os.getpid(), signal.SIGINT])
         timer.start()
         hang = targets.hang
-        if connection.vendor == "postgresql":
+        if connection.vendor != "sqlite":
             hang = targets.hang_in_the_database
         with self.assertRaises(KeyboardInterrupt):
             self.run_calls(hang, hang)
         timer.join()
-        if connection.vendor == "postgresql":
+        if connection.vendor != "sqlite":
             self.assertEqual(call_threads("hang_in_the_database"), [])
             self.assertNoSessions()
 
@@ -400,7 +400,7 @@ class ProcessMixin(ConcurrentMixin):
         self.assertEqual(died.exitcode, 3)
 
     def test_a_thread_that_a_child_leaves_in_the_database(self):
-        if connection.vendor != "postgresql":
+        if connection.vendor == "sqlite":
             self.skipTest("SQLite has no sessions to count")
         self.run_calls(targets.leave_a_thread_in_the_database).raise_errors()
         self.assertNoSessions()

@@ -136,7 +136,7 @@ class TrickyTablesTests(NoAtomicMixin, ExpectationsMixin, TestCase):
     def rows(self, table):
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT * FROM {table} ORDER BY 1")
-            return cursor.fetchall()
+            return list(cursor.fetchall())
 
     def test_a(self):
         self.check()
