@@ -74,6 +74,13 @@ def newest(session: nox.Session) -> None:
     run_tests(session, None, "psycopg3")
 
 
+@nox.session(python=newest_python())
+def mariadb(session: nox.Session) -> None:
+    """The suite on a throw-away MariaDB; fails where its server is not installed."""
+    session.install("-e", ".[postgres,mariadb,test]")
+    session.run("python", "runtests.py", "--mariadb", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff's rules and format."""

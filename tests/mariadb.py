@@ -22,10 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 120
 STOP_SECONDS = 20
 HOW_TO_GET_IT = """\
-No MariaDB: there is no {} on PATH, nor in /usr/sbin.
-Either of these helps:
-  - apt-get install mariadb-server (Debian, Ubuntu), or brew install mariadb;
-  - set TXTEST_DATABASE_URL=mysql://user:password@host:port/name to use a server."""
+No MariaDB to test on: there is no {} on PATH, nor in /usr/sbin.
+Install it: "apt-get install mariadb-server" or "brew install mariadb"."""
 
 # Nothing here has to survive a crash of the machine.
 OPTIONS = (

@@ -12,14 +12,17 @@ from django_txtest import embedded
 warnings.filterwarnings("error", module=r"(django_txtest|tests|runtests)(\.|$)")
 
 
+if "TXTEST_MARIADB" in os.environ:
+    import pymysql
+
+    # Django asks for the version of mysqlclient, in whose place this is.
+    pymysql.version_info = (2, 2, 1, "final", 0)
+    pymysql.install_as_MySQLdb()
+
+
 def _database(name, **overrides):
     socket = os.environ.get("TXTEST_MARIADB")
     if socket:
-        import pymysql
-
-        # Django asks for the version of mysqlclient, in whose place this is.
-        pymysql.version_info = (2, 2, 1, "final", 0)
-        pymysql.install_as_MySQLdb()
         server = {"ENGINE": "django.db.backends.mysql", "USER": "root", "HOST": socket}
         return {**server, "NAME": "txtest", **overrides}
     # The name is made by the runner: nothing of a SQLite run outlives it.

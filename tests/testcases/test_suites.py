@@ -46,6 +46,23 @@ class SuiteTests(SuitesMixin, unittest.TestCase):
             finally:
                 cursor.execute(f"DROP ROLE {role}")
 
+    def test_with_an_account_of_few_privileges(self):
+        if connections["default"].vendor != "mysql":
+            self.skipTest("an account of MariaDB")
+        user = f"plain_{os.getpid()}"
+        self.environment["TXTEST_SUITE_USER"] = user
+        with connections["default"].cursor() as cursor:
+            cursor.execute(f"CREATE USER {user}@localhost")
+            try:
+                # It may not know of the sessions of others.
+                databases = r"`test\_suite\_%`.*"
+                cursor.execute(f"GRANT ALL ON {databases} TO {user}@localhost")
+                self.run_suite(count=13)
+                cursor.execute(f"REVOKE TRIGGER ON {databases} FROM {user}@localhost")
+                self.run_suite(module="mixed.SecondCommittingTests", count=3)
+            finally:
+                cursor.execute(f"DROP USER {user}@localhost")
+
     def test_sqlite_in_memory(self):
         self.environment["DJANGO_SETTINGS_MODULE"] = "tests.suites.memory_settings"
         self.run_suite(module="suites.memory", count=5)
