@@ -113,8 +113,7 @@ class MySQL(Database):
 
         The server knows whole seconds only: these are rounded up.
         """
-        bound = str(max(1, math.ceil(seconds)))
-        with self.variables(dict.fromkeys(_LOCK_WAITS, bound)):
+        with self.variables(_bounds(seconds)):
             yield
 
     def is_usable(self) -> bool:
@@ -164,7 +163,7 @@ class MySQL(Database):
             return cursor.fetchone() is not None
 
     @contextmanager
-    def exact_writes(self) -> Iterator[None]:
+    def exact_writes(self, lock_timeout: float | None = None) -> Iterator[None]:
         """Within the block, rows are stored as they are given, and unnoticed.
 
         No foreign key acts or objects, a zero is no request for a new key, and no
@@ -175,6 +174,7 @@ class MySQL(Database):
                 "sql_mode": "'NO_AUTO_VALUE_ON_ZERO'",
                 "foreign_key_checks": "0",
                 "@txtest_off": "1",
+                **({} if lock_timeout is None else _bounds(lock_timeout)),
             }
         ):
             yield
@@ -271,6 +271,10 @@ class MySQL(Database):
                 "SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = %s", [pid]
             )
             return cursor.fetchone() is not None
+
+
+def _bounds(seconds: float) -> dict[str, str]:
+    return dict.fromkeys(_LOCK_WAITS, str(max(1, math.ceil(seconds))))
 
 
 def _code(error: BaseException) -> int | None:

@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import DatabaseError
@@ -75,8 +75,20 @@ WHERE TRIGGER_SCHEMA = DATABASE()
 ORDER BY EVENT_OBJECT_TABLE, EVENT_MANIPULATION, ACTION_TIMING, ACTION_ORDER
 """
 
-# What the server had counted in this process when a database was last looked at.
-_seen: dict[object, dict[str, str]] = {}
+
+@dataclass
+class _Look:
+    """What was there when this process last looked at a database."""
+
+    counters: dict[str, str] = field(default_factory=dict)
+    #: The tables whose rows change with those of others, by foreign keys.
+    cascades: dict[str, set[str]] = field(default_factory=dict)
+    #: The user's own triggers of each table.
+    triggers: dict[str, list[str]] = field(default_factory=dict)
+
+
+# It has to outlive the test classes, as another look takes its time.
+_looks: dict[object, _Look] = {}
 
 
 @dataclass(frozen=True)
@@ -109,8 +121,6 @@ class MySQLBaseline(Baseline):
         #: the names of those that it created.
         self._class_data: dict[int, bool] = {}
         self._class_tables: set[str] = set()
-        self._cascades: dict[str, set[str]] = {}
-        self._triggers: dict[str, list[str]] = {}
 
     def begin_class(self) -> None:
         """Learn what migrations left; if that is known, restore it."""
@@ -126,9 +136,10 @@ class MySQLBaseline(Baseline):
     def keep_class_data(self) -> None:
         """Make what is in the database now the second level."""
         with self._undisturbed():
-            if self._has_changed(_SCHEMA_COUNTERS):
+            counters = self._counters()
+            if self._has_changed(_SCHEMA_COUNTERS, counters):
                 self._learn_new_tables()
-            self._learn_relations()
+            self._look(counters)
             with self._transaction():
                 written = self._take_marks()
                 # If this run is killed, the next one has to know which they were.
@@ -142,7 +153,7 @@ class MySQLBaseline(Baseline):
         for name in self._class_tables:
             self._class_data.pop(self._tables.pop(name).id, None)
         if self._class_tables:  # they are to be found, and dropped
-            _seen.pop(self._key, None)
+            _looks.pop(self._key, None)
             self._class_tables = set()
         with self._transaction():
             self._insert_ids("txtest_dirty", self._class_data)
@@ -152,17 +163,17 @@ class MySQLBaseline(Baseline):
     def restore(self) -> None:
         """Put the database back."""
         with self._lock_errors():
-            if self._has_changed(_SCHEMA_COUNTERS):
+            counters = self._counters()
+            if self._has_changed(_SCHEMA_COUNTERS, counters):
                 with self._undisturbed():
-                    self._mend_schema()
+                    counters = self._mend_schema()
             if self._has_marks() or self._unlogged():
                 with self._undisturbed():
+                    self._look(counters)
                     self._restore()
 
     def _restore(self) -> None:
-        if self._has_changed(_TRIGGER_COUNTERS):
-            self._learn_relations()
-        suspects = self._marked() if self._triggers else []
+        suspects = self._marked() if self._seen.triggers else []
         with self._triggers_off(suspects), self._transaction():
             for known in self._take_marks():
                 self._execute(f"DELETE FROM {known.table.name}")
@@ -217,7 +228,9 @@ class MySQLBaseline(Baseline):
         more = {name for name, known in self._tables.items() if known.id in numbers}
         while more:
             names |= more
-            more = {child for name in more for child in self._cascades.get(name, ())}
+            more = {
+                child for name in more for child in self._seen.cascades.get(name, ())
+            }
             more -= names
         return [self._tables[name] for name in sorted(names)]
 
@@ -262,10 +275,9 @@ class MySQLBaseline(Baseline):
                 "INSERT INTO txtest_tables VALUES (%s, %s, %s, %s)",
                 [number, table.name, json.dumps(description), int(known.is_empty)],
             )
-        self._learn_relations()
         self._watch()
         self._execute("INSERT INTO txtest_state VALUES (%s)", [self._migrations()])
-        self._note_counters()
+        self._look(self._counters())
 
     def _load(self) -> None:
         rows = self._rows("SELECT id, name, description, is_empty FROM txtest_tables")
@@ -275,7 +287,6 @@ class MySQLBaseline(Baseline):
             self._tables[name] = _Known(number, table, bool(is_empty))
         # A run that was killed may have left them so.
         self._recreate_triggers()
-        self._learn_relations()
         with self._transaction():
             self._execute("INSERT INTO txtest_dirty SELECT id FROM txtest_class")
             self._execute("DELETE FROM txtest_class")
@@ -311,13 +322,17 @@ class MySQLBaseline(Baseline):
     def _counters(self) -> dict[str, str]:
         return dict(self._rows(_COUNT))
 
-    def _has_changed(self, names: Iterable[str]) -> bool:
-        seen, now = _seen.get(self._key, {}), self._counters()
-        return any(seen.get(name) != now.get(name) for name in names)
+    @property
+    def _seen(self) -> _Look:
+        return _looks.setdefault(self._key, _Look())
+
+    def _has_changed(self, names: Iterable[str], counters: dict[str, str]) -> bool:
+        seen = self._seen.counters
+        return any(seen.get(name) != counters.get(name) for name in names)
 
     def _note_counters(self, names: Iterable[str] = _ALL_COUNTERS) -> None:
-        seen, now = _seen.setdefault(self._key, {}), self._counters()
-        seen.update((name, now[name]) for name in names)
+        now = self._counters()
+        self._seen.counters.update((name, now[name]) for name in names)
 
     def _learn_new_tables(self) -> None:
         """Take note of the tables that the class created, and look at all of them."""
@@ -331,10 +346,11 @@ class MySQLBaseline(Baseline):
         self._watch()
         self._mark_all()
 
-    def _mend_schema(self) -> None:
+    def _mend_schema(self) -> dict[str, str]:
         """Drop the tables that the test created; raise if it did anything else.
 
-        Whatever it was, rows may have changed that no trigger saw.
+        Whatever it was, rows may have changed that no trigger saw. Returns what the
+        server has counted then.
         """
         current = {table.name: table for table in self.database.described_tables()}
         for name, known in self._tables.items():
@@ -342,19 +358,20 @@ class MySQLBaseline(Baseline):
                 raise SchemaChanged(schema_message(self.database, [f"altered {name}"]))
         for name in current.keys() - self._tables.keys():
             self._execute(f"DROP TABLE {name}")
-        self._learn_relations()
         self._watch()
         self._mark_all()
-        self._note_counters()
+        return self._counters()
 
-    def _learn_relations(self) -> None:
-        """Learn which rows foreign keys change, and which triggers are the user's."""
-        self._cascades, self._triggers = {}, {}
+    def _look(self, counters: dict[str, str]) -> None:
+        """If anything has changed, look at foreign keys and triggers again."""
+        if not self._has_changed(_ALL_COUNTERS, counters):
+            return
+        look = _looks[self._key] = _Look(counters)
         for parent, child in self._rows(_CASCADES):
-            self._cascades.setdefault(f"`{parent}`", set()).add(f"`{child}`")
+            look.cascades.setdefault(f"`{parent}`", set()).add(f"`{child}`")
         for table, name in self._rows(_TRIGGERS):
             if not name.startswith("txtest_"):
-                self._triggers.setdefault(f"`{table}`", []).append(name)
+                look.triggers.setdefault(f"`{table}`", []).append(name)
 
     # The user's own triggers
 
@@ -368,7 +385,7 @@ class MySQLBaseline(Baseline):
         names = [
             name
             for known in tables
-            for name in self._triggers.get(known.table.name, [])
+            for name in self._seen.triggers.get(known.table.name, [])
         ]
         for position, name in enumerate(names):
             [(_, sql_mode, statement, *_)] = self._rows(f"SHOW CREATE TRIGGER `{name}`")
@@ -410,11 +427,7 @@ class MySQLBaseline(Baseline):
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
         """Within the block, no check and no trigger acts, and waiting is bounded."""
-        database = self.database
-        with (
-            database.bounded_lock_waits(settings.lock_timeout),
-            database.exact_writes(),
-        ):
+        with self.database.exact_writes(settings.lock_timeout):
             yield
 
     @contextmanager
