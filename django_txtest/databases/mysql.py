@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,6 +128,18 @@ class MySQL(Database):
         except Error:
             return False
         return True
+
+    def put_connection_right(self) -> None:
+        """Bring the connection back to autocommit, and to its own database."""
+        super().put_connection_right()
+        connection = self.connection
+        if connection.connection is not None:
+            try:
+                with connection.wrap_database_errors:
+                    connection.connection.select_db(connection.settings_dict["NAME"])
+            except Error:
+                with suppress(Error):
+                    connection.close()
 
     # What is installed in a test database
 

@@ -10,8 +10,9 @@ from django.db import connections
 
 # What lasts for longer than a transaction: settings, temporary tables, locks, ...
 _CHANGES = re.compile(
-    r"\s*(SET|RESET|DISCARD|LISTEN|LOAD|PREPARE|PRAGMA|ATTACH|CREATE\s+TEMP(ORARY)?)\b"
-    r"|.*\b(set_config|pg_(try_)?advisory_lock\w*|pg_temp)\b",
+    r"\s*(SET|RESET|DISCARD|LISTEN|LOAD|PREPARE|PRAGMA|ATTACH|CREATE\s+TEMP(ORARY)?"
+    r"|USE|LOCK\s+TABLES)\b"
+    r"|.*\b(set_config|pg_(try_)?advisory_lock\w*|pg_temp|get_lock)\b",
     re.IGNORECASE | re.DOTALL,
 )
 

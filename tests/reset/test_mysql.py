@@ -241,12 +241,19 @@ class ResetTests(unittest.TestCase):
             self.assertEqual(rows("SELECT count(*) FROM txtest_dirty"), [(1,)])
 
     def test_a_session_that_the_test_spoils(self):
+        # As if it were another test database.
+        execute(
+            "CREATE DATABASE txtest_elsewhere",
+            "CREATE TABLE txtest_elsewhere.txtest_dirty (id int)",
+        )
+        self.addCleanup(execute, "DROP DATABASE txtest_elsewhere")
         for statement in (
             "LOCK TABLES library_genre READ",
             "SET SESSION TRANSACTION READ ONLY",
             "SET sql_mode = 'ANSI_QUOTES'",
             "SET SESSION max_statement_time = 0.000001",
             "USE information_schema",
+            "USE txtest_elsewhere",
         ):
             with self.subTest(statement):
                 with self.a_test():
