@@ -84,7 +84,12 @@ def serve(lifeline: Lifeline) -> None:
     with ExitStack() as cleanup:
         folder = cluster_folder(account, cleanup)
         log = cleanup.enter_context((folder / "log").open("w+b"))
+        # Of its own: a server that starts removes what others have in it.
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        account.own(temporary)
         options = {
+            "env": {**os.environ, "TMPDIR": str(temporary)},
             "stdin": subprocess.DEVNULL,
             "stdout": log,
             "stderr": log,

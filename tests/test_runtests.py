@@ -33,7 +33,14 @@ class CommandTests(TestCase):
         done = run("--help")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("usage: runtests.py ", done.stdout)
-        for option in ("--sqlite", "--parallel", "--shuffle", "--keepdb", "--timing"):
+        for option in (
+            "--sqlite",
+            "--mariadb",
+            "--parallel",
+            "--shuffle",
+            "--keepdb",
+            "--timing",
+        ):
             self.assertIn(option, done.stdout)
 
     def test_sqlite_announces_itself(self):
