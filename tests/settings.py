@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import warnings
 
@@ -12,7 +13,7 @@ from django_txtest import embedded
 warnings.filterwarnings("error", module=r"(django_txtest|tests|runtests)(\.|$)")
 
 
-if "TXTEST_MARIADB" in os.environ:
+if "TXTEST_MARIADB" in os.environ and not importlib.util.find_spec("MySQLdb"):
     import pymysql
 
     # Django asks for the version of mysqlclient, in whose place this is.
