@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import SimpleTestCase, override_settings
@@ -11,7 +13,8 @@ from django_txtest.conf import settings
 class SettingsTests(SimpleTestCase):
     def test_defaults(self):
         self.assertEqual(settings.call_timeout, 30.0)
-        self.assertEqual(settings.call_using, "spawn")
+        usual = "fork" if sys.platform == "linux" else "threads"
+        self.assertEqual(settings.call_using, usual)
         self.assertEqual(settings.lock_timeout, 10.0)
         self.assertEqual(check_settings(None), [])
 
@@ -23,7 +26,9 @@ class SettingsTests(SimpleTestCase):
     def test_values_that_cannot_be_used(self):
         with self.assertRaisesRegex(ImproperlyConfigured, "TXTEST_LOCK_TIMEOUT.*0"):
             _ = settings.lock_timeout
-        with self.assertRaisesRegex(ImproperlyConfigured, "spawn, threads, inline"):
+        with self.assertRaisesRegex(
+            ImproperlyConfigured, "fork, threads, spawn, inline"
+        ):
             _ = settings.call_using
         ids = [message.id for message in checks.run_checks()]
         self.assertEqual(ids, ["txtest.E001", "txtest.E001"])

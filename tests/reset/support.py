@@ -143,6 +143,7 @@ class Hazards:
             raise unittest.SkipTest(f"about {cls.vendor}")
         super().setUpClass()
         cls.addClassCleanup(connection.close)
+        begin_class(cls).end_class()  # a flush may have come before
         cls.untouched = dump()
         cls.addClassCleanup(cls.check_the_end)
         if cls.level == 1:
