@@ -54,6 +54,13 @@ class SchemaChanged(TxTestError):
     """A test dropped or altered a table, which cannot be undone."""
 
 
+class NestedCheckpoint(TxTestError):
+    """A checkpoint of the databases was asked for within another one.
+
+    There is one at a time: leave the first before the next one begins.
+    """
+
+
 class LeftoverSession(TxTestError):
     """A session that a test left behind held a lock which the reset had to wait for."""
 

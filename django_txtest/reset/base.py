@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from enum import IntEnum
 
 from django_txtest.databases import Database
 
@@ -22,11 +23,20 @@ class LocksHeld(Exception):
     """The database could not be put back in time: another session is in the way."""
 
 
+class Level(IntEnum):
+    """How much lies under what is put back: each level is on top of those before."""
+
+    MIGRATED = 1
+    CLASS = 2
+    CHECKPOINT = 3
+
+
 class Baseline(ABC):
-    """What one database is put back to, at two levels.
+    """What one database is put back to, at up to three levels.
 
     The first is the database as migrations left it. The second adds, for as long as a
-    test class runs, what the class put there for all of its tests.
+    test class runs, what the class put there for all of its tests. The third adds, for
+    a part of a test, what the test had done by then.
     """
 
     #: Whether the connection can stay open from test to test.
@@ -42,16 +52,19 @@ class Baseline(ABC):
         """Learn what migrations left; if that is known, restore it."""
 
     @abstractmethod
-    def keep_class_data(self) -> None:
-        """Make what is in the database now the second level."""
+    def keep(self, level: Level) -> None:
+        """Make what is in the database now the level, in place of one that is there.
+
+        :raises LocksHeld: as `restore` does.
+        """
 
     @abstractmethod
-    def forget_class_data(self) -> None:
-        """Give the second level up: the next restore goes back to the first."""
+    def forget(self, level: Level) -> None:
+        """Give the level up, if it is there: the next restore goes to one below."""
 
     @abstractmethod
     def restore(self) -> None:
-        """Put the database back.
+        """Put the database back to the highest level.
 
         :raises LocksHeld: if that is not possible within the setting's lock timeout.
         """

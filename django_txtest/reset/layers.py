@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 from django.apps import apps
 from django.db import Error, connections
 
 from django_txtest.conf import settings
 from django_txtest.databases import Database, get_database
-from django_txtest.exceptions import LeftoverSession
-from django_txtest.reset.base import Baseline, LocksHeld
+from django_txtest.exceptions import LeftoverSession, NestedCheckpoint
+from django_txtest.reset.base import Baseline, Level, LocksHeld
 from django_txtest.reset.baselines import get_baseline
 from django_txtest.reset.leftovers import Leftovers
 from django_txtest.reset.session import SessionWatch
@@ -28,6 +30,7 @@ class Layers:
         self._leftovers = leftovers
         self._baselines: list[Baseline] = []
         self._has_class_data = False
+        self._has_checkpoint = False
         self._session = SessionWatch()
         #: Those that could not be put back after the last test.
         self._unclean: list[Baseline] = []
@@ -54,9 +57,7 @@ class Layers:
         Before another, try again what could not be put back after the last one.
         """
         if not self._has_class_data:
-            _put_connections_right()
-            for baseline in self._baselines:
-                baseline.keep_class_data()
+            self._keep(Level.CLASS)
             self._has_class_data = True
         elif self._unclean:
             self._restore(self._unclean)
@@ -69,24 +70,60 @@ class Layers:
 
     def end_class(self) -> None:
         """Put the databases back as migrations left them."""
-        _put_connections_right()
-        for baseline in self._baselines:
-            baseline.forget_class_data()
+        self._forget(Level.CLASS)
         self._restore(self._baselines)
 
+    @contextmanager
+    def checkpoint(self) -> Iterator[Callable[[], None]]:
+        """Within the block, what is in the databases now can be put back, repeatedly.
+
+        Yields the function that does it. The block ends with the databases as they are
+        then; what the test changed, before or in it, `end_test` puts back.
+
+        :raises NestedCheckpoint: within the block of another one.
+        """
+        if self._has_checkpoint:
+            raise NestedCheckpoint
+        self._has_checkpoint = True
+        try:
+            with self._session.looks_away():
+                self._keep(Level.CHECKPOINT)
+            yield self._return_to_checkpoint
+        finally:
+            self._has_checkpoint = False
+            with self._session.looks_away():
+                self._forget(Level.CHECKPOINT)
+
+    def _return_to_checkpoint(self) -> None:
+        with self._session.looks_away():
+            self._restore(self._baselines)
+
+    def _keep(self, level: Level) -> None:
+        self._for_each(self._baselines, lambda baseline: baseline.keep(level))
+
+    def _forget(self, level: Level) -> None:
+        self._for_each(self._baselines, lambda baseline: baseline.forget(level))
+
     def _restore(self, baselines: Sequence[Baseline]) -> None:
+        try:
+            self._for_each(baselines, lambda baseline: baseline.restore())
+        finally:
+            _clear_caches()
+
+    def _for_each(
+        self, baselines: Sequence[Baseline], act: Callable[[Baseline], None]
+    ) -> None:
         _put_connections_right()
         errors: list[Exception] = []
         self._unclean = []
         for baseline in baselines:
             try:
-                self._put_back(baseline.database, baseline.restore)
+                self._put_back(baseline.database, partial(act, baseline))
             except LeftoverSession as error:  # put back all the same
                 errors.append(error)
             except Exception as error:  # noqa: BLE001 - the others have their turn first
                 errors.append(error)
                 self._unclean.append(baseline)
-        _clear_caches()
         if errors:
             first, *others = errors
             # Not to lose the others: they have nothing to do with its own cause.

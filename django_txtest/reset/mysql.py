@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections import ChainMap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import DatabaseError
@@ -20,7 +21,7 @@ from django.db import DatabaseError
 from django_txtest.conf import settings
 from django_txtest.databases import MySQL, MySQLTable
 from django_txtest.exceptions import SchemaChanged
-from django_txtest.reset.base import Baseline, LocksHeld, schema_message
+from django_txtest.reset.base import Baseline, Level, LocksHeld, schema_message
 
 # The state is filled last: no such statement can be rolled back, and so half of an
 # installation may be there.
@@ -28,7 +29,7 @@ _INSTALL = (
     "CREATE TABLE txtest_dirty (id INT NOT NULL)",
     "CREATE TABLE txtest_class (id INT NOT NULL)",
     "CREATE TABLE txtest_tables (id INT NOT NULL PRIMARY KEY, name TEXT NOT NULL, "
-    "description LONGTEXT NOT NULL, is_empty INT NOT NULL)",
+    "description LONGTEXT NOT NULL, saved TEXT)",
     "CREATE TABLE txtest_triggers (position INT NOT NULL PRIMARY KEY, "
     "name TEXT NOT NULL, sql_mode TEXT NOT NULL, statement LONGTEXT NOT NULL)",
     "CREATE TABLE txtest_state (migrations TEXT NOT NULL)",
@@ -97,7 +98,6 @@ class _Known:
 
     id: int
     table: MySQLTable
-    is_empty: bool = True  # at the first level
 
     @property
     def columns(self) -> str:
@@ -106,7 +106,7 @@ class _Known:
 
 
 class MySQLBaseline(Baseline):
-    """Knows the tables, and keeps their rows of both levels in the database."""
+    """Knows the tables, and keeps their rows of all levels in the database."""
 
     keeps_connection = True
     outlives_process = True
@@ -117,10 +117,10 @@ class MySQLBaseline(Baseline):
         wanted = database.connection.settings_dict
         self._key = wanted["HOST"], wanted["PORT"], wanted["NAME"]
         self._tables: dict[str, _Known] = {}
-        #: Whether the tables that the class wrote to are empty, by their numbers; and
-        #: the names of those that it created.
-        self._class_data: dict[int, bool] = {}
-        self._class_tables: set[str] = set()
+        self._highest_id = 0
+        #: A map for each level, the highest first, of the tables written to by then:
+        #: by their names, where their rows are, if they have any.
+        self._saved: ChainMap[str, str | None] = ChainMap()
 
     def begin_class(self) -> None:
         """Learn what migrations left; if that is known, restore it."""
@@ -133,35 +133,44 @@ class MySQLBaseline(Baseline):
                 self._load()
             self.restore()
 
-    def keep_class_data(self) -> None:
-        """Make what is in the database now the second level."""
-        with self._undisturbed():
+    def keep(self, level: Level) -> None:
+        """Make what is in the database now the level, in place of one that is there."""
+        if len(self._saved.maps) >= level:
+            self.forget(level)
+        while len(self._saved.maps) < level:
+            self._saved = self._saved.new_child()
+        with self._lock_errors(), self._undisturbed():
             counters = self._counters()
             if self._has_changed(_SCHEMA_COUNTERS, counters):
-                self._learn_new_tables()
+                self._learn_new_tables(level)
             self._look(counters)
             with self._transaction():
                 written = self._take_marks()
                 # If this run is killed, the next one has to know which they were.
                 self._insert_ids("txtest_class", [known.id for known in written])
+            # All at once: should one fail, all of them are to be marked again.
+            self._saved.update((known.table.name, None) for known in written)
             for known in written:
-                self._class_data[known.id] = self._save(known, "class")
+                self._saved[known.table.name] = self._save(known, level)
             self._note_counters()
 
-    def forget_class_data(self) -> None:
-        """Give the second level up: the next restore goes back to the first."""
-        for name in self._class_tables:
-            self._class_data.pop(self._tables.pop(name).id, None)
-        if self._class_tables:  # they are to be found, and dropped
-            _looks.pop(self._key, None)
-            self._class_tables = set()
+    def forget(self, level: Level) -> None:
+        """Give the level up, if it is there: the next restore goes to one below."""
+        given_up: set[str] = set().union(*self._saved.maps[: 1 - level])
+        below = ChainMap(*self._saved.maps[1 - level :])
         with self._transaction():
-            self._insert_ids("txtest_dirty", self._class_data)
-            self._execute("DELETE FROM txtest_class")
-        self._class_data = {}
+            written = [self._tables[name].id for name in given_up & below.keys()]
+            self._insert_ids("txtest_dirty", written)
+            if level is Level.CLASS:
+                self._execute("DELETE FROM txtest_class")
+        for name in given_up - below.keys():
+            # It was created for the level: it is to be found, and dropped.
+            del self._tables[name]
+            _looks.pop(self._key, None)
+        self._saved = below
 
     def restore(self) -> None:
-        """Put the database back."""
+        """Put the database back to the highest level."""
         with self._lock_errors():
             counters = self._counters()
             if self._has_changed(_SCHEMA_COUNTERS, counters):
@@ -176,17 +185,16 @@ class MySQLBaseline(Baseline):
         suspects = self._marked() if self._seen.triggers else []
         with self._triggers_off(suspects), self._transaction():
             for known in self._take_marks():
-                self._execute(f"DELETE FROM {known.table.name}")
-                if self._class_data.get(known.id, known.is_empty):
-                    continue
-                level = "class" if known.id in self._class_data else "migrated"
-                self._copy(f"txtest_{level}_{known.id}", known.table.name, known)
+                name = known.table.name
+                self._execute(f"DELETE FROM {name}")
+                if saved := self._saved[name]:
+                    self._copy(saved, name, known)
 
-    def _save(self, known: _Known, level: str) -> bool:
-        """Keep the rows of a table, and return whether there are none."""
+    def _save(self, known: _Known, level: Level) -> str | None:
+        """Keep the rows of a table, if there are any, and return where."""
         if not self._rows(f"SELECT 1 FROM {known.table.name} LIMIT 1"):
-            return True
-        saved = f"txtest_{level}_{known.id}"
+            return None
+        saved = _saved_name(known.id, level)
         # Made once in a run, as it takes its time. It has no keys or constraints.
         self._execute(
             f"CREATE TABLE IF NOT EXISTS {saved} ENGINE=InnoDB "
@@ -195,7 +203,7 @@ class MySQLBaseline(Baseline):
         with self._transaction():
             self._execute(f"DELETE FROM {saved}")
             self._copy(known.table.name, saved, known)
-        return False
+        return saved
 
     def _copy(self, source: str, target: str, known: _Known) -> None:
         self._execute(
@@ -267,24 +275,24 @@ class MySQLBaseline(Baseline):
         for statement in _INSTALL:
             self._execute(f"{statement} ENGINE=InnoDB DEFAULT CHARSET=utf8mb4")
         for number, table in enumerate(self.database.described_tables(), 1):
-            known = _Known(number, table)
-            known = replace(known, is_empty=self._save(known, "migrated"))
-            self._tables[table.name] = known
+            self._tables[table.name] = known = _Known(number, table)
+            saved = self._saved[table.name] = self._save(known, Level.MIGRATED)
             description = [table.columns, table.definition, table.engine]
             self._execute(
                 "INSERT INTO txtest_tables VALUES (%s, %s, %s, %s)",
-                [number, table.name, json.dumps(description), int(known.is_empty)],
+                [number, table.name, json.dumps(description), saved],
             )
         self._watch()
         self._execute("INSERT INTO txtest_state VALUES (%s)", [self._migrations()])
         self._look(self._counters())
 
     def _load(self) -> None:
-        rows = self._rows("SELECT id, name, description, is_empty FROM txtest_tables")
-        for number, name, description, is_empty in rows:
+        rows = self._rows("SELECT id, name, description, saved FROM txtest_tables")
+        for number, name, description, saved in rows:
             columns, definition, engine = json.loads(description)
             table = MySQLTable(name, tuple(columns), definition, engine)
-            self._tables[name] = _Known(number, table, bool(is_empty))
+            self._tables[name] = _Known(number, table)
+            self._saved[name] = saved
         # A run that was killed may have left them so.
         self._recreate_triggers()
         with self._transaction():
@@ -334,15 +342,18 @@ class MySQLBaseline(Baseline):
         now = self._counters()
         self._seen.counters.update((name, now[name]) for name in names)
 
-    def _learn_new_tables(self) -> None:
-        """Take note of the tables that the class created, and look at all of them."""
-        highest = max((known.id for known in self._tables.values()), default=0)
-        for table in self.database.described_tables():
-            if table.name not in self._tables:
-                highest += 1
-                self._execute(f"DROP TABLE IF EXISTS txtest_class_{highest}")
-                self._tables[table.name] = _Known(highest, table)
-                self._class_tables.add(table.name)
+    def _learn_new_tables(self, level: Level) -> None:
+        """Take note of the tables that are new at the level, and look at all of them."""
+        new_tables = self._new_tables(accept_changes=level is Level.CLASS)
+        ids = [known.id for known in self._tables.values()]
+        # Not one that was used before: triggers may be there that mark it.
+        first = max([self._highest_id, *ids]) + 1
+        for self._highest_id, table in enumerate(new_tables, first):
+            for other in Level:
+                saved = _saved_name(self._highest_id, other)
+                self._execute(f"DROP TABLE IF EXISTS {saved}")
+            self._tables[table.name] = _Known(self._highest_id, table)
+            self._saved[table.name] = None
         self._watch()
         self._mark_all()
 
@@ -352,15 +363,19 @@ class MySQLBaseline(Baseline):
         Whatever it was, rows may have changed that no trigger saw. Returns what the
         server has counted then.
         """
-        current = {table.name: table for table in self.database.described_tables()}
-        for name, known in self._tables.items():
-            if current.get(name) != known.table:
-                raise SchemaChanged(schema_message(self.database, [f"altered {name}"]))
-        for name in current.keys() - self._tables.keys():
-            self._execute(f"DROP TABLE {name}")
+        for table in self._new_tables():
+            self._execute(f"DROP TABLE {table.name}")
         self._watch()
         self._mark_all()
         return self._counters()
+
+    def _new_tables(self, accept_changes: bool = False) -> list[MySQLTable]:
+        """Return the tables that are not known; raise if one that is was altered."""
+        current = {table.name: table for table in self.database.described_tables()}
+        for name, known in self._tables.items():
+            if current.get(name) != known.table and not accept_changes:
+                raise SchemaChanged(schema_message(self.database, [f"altered {name}"]))
+        return [table for name, table in current.items() if name not in self._tables]
 
     def _look(self, counters: dict[str, str]) -> None:
         """If anything has changed, look at foreign keys and triggers again."""
@@ -449,3 +464,7 @@ class MySQLBaseline(Baseline):
             self._execute("ROLLBACK")
             raise
         self._execute("COMMIT")
+
+
+def _saved_name(number: int, level: Level) -> str:
+    return f"txtest_{level.name.lower()}_{number}"

@@ -7,6 +7,8 @@ cost does not grow with the schema. Whoever wrote, in whatever way, was seen.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from typing import Any
 
@@ -15,7 +17,7 @@ from django.db import DatabaseError, transaction
 from django_txtest.conf import settings
 from django_txtest.databases import PostgreSQL
 from django_txtest.exceptions import SchemaChanged
-from django_txtest.reset.base import Baseline, LocksHeld, schema_message
+from django_txtest.reset.base import Baseline, Level, LocksHeld, schema_message
 
 
 class PostgreSQLBaseline(Baseline):
@@ -28,26 +30,28 @@ class PostgreSQLBaseline(Baseline):
     def begin_class(self) -> None:
         """Learn what migrations left; if that is known, restore it."""
         if self._is_installed():
-            self.forget_class_data()
+            self.forget(Level.CLASS)
             self.restore()
             return
-        try:
+        with self._lock_errors():
             self._install()
+
+    def keep(self, level: Level) -> None:
+        """Make what is in the database now the level, in place of one that is there."""
+        try:
+            with self._lock_errors():
+                self._row(f"SELECT txtest.keep({level:d}, {_lock_timeout()})")
         except DatabaseError as error:
-            if self.database.is_lock_timeout(error):
-                raise LocksHeld from error
+            if self.database.is_usable():
+                self._refuse_changes(self._schema_changes(), error)
             raise
 
-    def keep_class_data(self) -> None:
-        """Make what is in the database now the second level."""
-        self._row("SELECT txtest.learn(2), txtest.keep()")
-
-    def forget_class_data(self) -> None:
-        """Give the second level up: the next restore goes back to the first."""
-        self._row("SELECT txtest.forget()")
+    def forget(self, level: Level) -> None:
+        """Give the level up, if it is there: the next restore goes to one below."""
+        self._row(f"SELECT txtest.forget({level:d})")
 
     def restore(self) -> None:
-        """Put the database back."""
+        """Put the database back to the highest level."""
         deadline = time.monotonic() + settings.lock_timeout
         while not self._restore():
             # What is not committed yet could be after the restore: wait for it.
@@ -59,13 +63,12 @@ class PostgreSQLBaseline(Baseline):
         """Put back what is committed; return whether there was no more to do."""
         try:
             # In this order: who commits in between is waited for in the next round.
-            has_writers, _, is_same_schema, _ = self._row(
-                f"SELECT txtest.has_writers(), txtest.restore({_lock_timeout()}), "
-                f"txtest.is_same_schema(), pg_advisory_unlock_all()"
-            )
+            with self._lock_errors():
+                has_writers, _, is_same_schema, _ = self._row(
+                    f"SELECT txtest.has_writers(), txtest.restore({_lock_timeout()}), "
+                    f"txtest.is_same_schema(), pg_advisory_unlock_all()"
+                )
         except DatabaseError as error:
-            if self.database.is_lock_timeout(error):
-                raise LocksHeld from error
             if self.database.is_usable():
                 self._mend_schema(error)
             raise
@@ -87,7 +90,7 @@ class PostgreSQLBaseline(Baseline):
             cursor.execute(f"SET LOCAL lock_timeout = {_lock_timeout()}")
             cursor.execute("DROP SCHEMA IF EXISTS txtest CASCADE")
             cursor.execute(script.read_text())
-            cursor.execute("SELECT txtest.learn(1)")
+            cursor.execute(f"SELECT txtest.keep(1, {_lock_timeout()})")
 
     def _mend_schema(self, error: DatabaseError | None = None) -> None:
         """Drop the tables that the test created; raise if it did anything else.
@@ -96,19 +99,38 @@ class PostgreSQLBaseline(Baseline):
         """
         with self.database.connection.cursor() as cursor:
             cursor.execute("SELECT txtest.doubt_everything()")
-            cursor.execute("SELECT change, name, kind FROM txtest.schema_changes()")
-            changes = cursor.fetchall()
+            changes = self._schema_changes()
             for change, name, kind in changes:
                 if change == "created":
                     what = "MATERIALIZED VIEW" if kind == "m" else "TABLE"
                     cursor.execute(f"DROP {what} IF EXISTS {name} CASCADE")
+        self._refuse_changes(changes, error)
+        self._row("SELECT txtest.note_schema()")
+
+    def _schema_changes(self) -> list[tuple[str, str, str]]:
+        with self.database.connection.cursor() as cursor:
+            cursor.execute("SELECT change, name, kind FROM txtest.schema_changes()")
+            changes: list[tuple[str, str, str]] = cursor.fetchall()
+            return changes
+
+    def _refuse_changes(
+        self, changes: list[tuple[str, str, str]], error: DatabaseError | None
+    ) -> None:
         undone = [
             f"{change} {name}" for change, name, _ in changes if change != "created"
         ]
         if undone:
             message = schema_message(self.database, undone)
             raise SchemaChanged(message) from (error and error.__cause__)
-        self._row("SELECT txtest.note_schema()")
+
+    @contextmanager
+    def _lock_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            if self.database.is_lock_timeout(error):
+                raise LocksHeld from error
+            raise
 
     def _row(self, sql: str) -> tuple[Any, ...]:
         with self.database.connection.cursor() as cursor:

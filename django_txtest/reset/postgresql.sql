@@ -2,8 +2,9 @@
 -- of its own, and knows three things: which tables were written to (dirty), what rows
 -- they had (saved), and which tables there are (tables).
 --
--- A table has two levels of saved rows: 1, as migrations left it, and 2, as a test class
--- left it for its tests, for the tables that the class wrote to.
+-- A table has up to three levels of saved rows: 1, as migrations left it; 2, as a test
+-- class left it for its tests, if the class wrote to it; and 3, as it was at a checkpoint
+-- within a test, if the test had written to it.
 
 CREATE SCHEMA txtest;
 
@@ -26,17 +27,21 @@ CREATE UNLOGGED TABLE txtest.tables (
     numbers text NOT NULL,      -- of all columns: they change when one is made anew
     fields text NOT NULL,       -- those that can be written to, of a composite value
     has_key boolean NOT NULL,
-    level int NOT NULL DEFAULT 1,
-    is_empty boolean DEFAULT true,      -- at that level; null: a view without data
-    was_empty boolean DEFAULT true,     -- at level 1
-    first_level int NOT NULL DEFAULT 1  -- 2: the class created it
+    level int NOT NULL,         -- the highest that it has rows of
+    is_empty boolean            -- at that level; null: a view without data
+);
+
+-- The two of all levels. The lowest is that which the table was created for.
+CREATE UNLOGGED TABLE txtest.levels (
+    relid oid NOT NULL, level int NOT NULL, is_empty boolean,
+    PRIMARY KEY (relid, level)
 );
 
 -- What else has to be put back, or looked at, when a table was written to.
 CREATE UNLOGGED TABLE txtest.reach (written oid NOT NULL, reached oid NOT NULL);
 CREATE INDEX ON txtest.reach (written);
 
--- Large objects, which have no triggers. Level 2 is what there has to be now.
+-- Large objects, which have no triggers, so that each level has all of them.
 CREATE TABLE txtest.objects (
     id oid NOT NULL, level int NOT NULL, contents bytea NOT NULL
 );
@@ -44,6 +49,7 @@ CREATE TABLE txtest.objects (
 -- What the rows of level 1 were saved of.
 CREATE TABLE txtest.state (
     migrations text NOT NULL,
+    level int NOT NULL DEFAULT 1,       -- the highest that there is
     schema text NOT NULL DEFAULT '',
     sees_ddl boolean NOT NULL DEFAULT false
 );
@@ -108,7 +114,7 @@ BEGIN
 END $$;
 
 -- Returns whether there is nothing to save, or null for a view without data.
-CREATE FUNCTION txtest.save(wanted txtest.tables, at_level int) RETURNS boolean
+CREATE FUNCTION txtest.save_rows(wanted txtest.tables, at_level int) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
     afterwards text[];
@@ -132,15 +138,34 @@ BEGIN
     RETURN n = 0;
 END $$;
 
--- Takes note of tables that are new, at the level; returns how many there were.
-CREATE FUNCTION txtest.learn(at_level int) RETURNS int LANGUAGE plpgsql AS $$
+-- Has the table put back, from now on, to the rows that it has now.
+CREATE FUNCTION txtest.save(wanted txtest.tables, at_level int) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    empty boolean;
+BEGIN
+    DELETE FROM txtest.saved WHERE relid = wanted.relid AND level = at_level;
+    empty := txtest.save_rows(wanted, at_level);
+    INSERT INTO txtest.levels VALUES (wanted.relid, at_level, empty)
+    ON CONFLICT (relid, level) DO UPDATE SET is_empty = empty;
+    UPDATE txtest.tables SET level = at_level, is_empty = empty
+    WHERE relid = wanted.relid;
+END $$;
+
+-- Takes note of tables that are new, at the level.
+CREATE FUNCTION txtest.learn(at_level int) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     t txtest.tables;
-    empty boolean;
-    n int := 0;
 BEGIN
     IF txtest.is_same_schema() THEN
-        RETURN 0;
+        RETURN;
+    END IF;
+    IF at_level = 3 THEN
+        -- A class may alter tables, and undo it at its end; a test has to undo it now.
+        PERFORM txtest.doubt_everything();
+        IF EXISTS (SELECT FROM txtest.schema_changes() WHERE change <> 'created') THEN
+            RAISE 'a table was altered';
+        END IF;
     END IF;
     PERFORM txtest.write_exactly();
     -- A new partition brings rows to a table that is known.
@@ -148,24 +173,17 @@ BEGIN
     WHERE c.relid NOT IN (SELECT relid FROM txtest.tables)
       AND c.root IN (SELECT relid FROM txtest.tables);
     FOR t IN
-        SELECT c.*, at_level, true, true, at_level FROM txtest.current_tables c
+        SELECT c.*, at_level, true FROM txtest.current_tables c
         WHERE c.relid NOT IN (SELECT relid FROM txtest.tables)
     LOOP
-        n := n + 1;
-        empty := txtest.save(t, at_level);
-        t.is_empty := empty;
-        t.was_empty := empty;
         INSERT INTO txtest.tables VALUES (t.*);
+        PERFORM txtest.save(t, at_level);
         IF t.kind <> 'm' THEN
             PERFORM txtest.watch(t);
         END IF;
     END LOOP;
-    IF at_level = 1 THEN
-        PERFORM txtest.save_objects(1), txtest.save_objects(2);
-    END IF;
     PERFORM txtest.learn_reach();
     PERFORM txtest.note_schema();
-    RETURN n;
 END $$;
 
 CREATE FUNCTION txtest.save_objects(at_level int) RETURNS void LANGUAGE sql AS $$
@@ -283,22 +301,26 @@ BEGIN
     RETURN afterwards;
 END $$;
 
--- Makes what the tables that were written to have now their rows of level 2.
-CREATE FUNCTION txtest.keep() RETURNS void LANGUAGE plpgsql AS $$
+-- Makes what there is now the level, in place of one that is there: what is new, and the
+-- rows of the tables that were written to.
+CREATE FUNCTION txtest.keep(at_level int, milliseconds int) RETURNS void
+LANGUAGE plpgsql AS $$
 DECLARE
     t txtest.tables;
 BEGIN
+    PERFORM set_config('lock_timeout', milliseconds::text, true);
+    PERFORM txtest.forget(at_level);
+    PERFORM txtest.learn(at_level);
     PERFORM txtest.write_exactly();
-    PERFORM txtest.save_objects(2);
+    PERFORM txtest.save_objects(at_level);
+    UPDATE txtest.state SET level = at_level;
     FOR t IN
         WITH written AS (DELETE FROM txtest.dirty RETURNING relid)
         SELECT k.* FROM txtest.tables k
         WHERE k.relid IN (
             SELECT reached FROM txtest.reach JOIN written ON relid = written)
     LOOP
-        DELETE FROM txtest.saved WHERE relid = t.relid AND level = 2;
-        UPDATE txtest.tables SET level = 2, is_empty = txtest.save(t, 2)
-        WHERE relid = t.relid;
+        PERFORM txtest.save(t, at_level);
     END LOOP;
 END $$;
 
@@ -313,7 +335,7 @@ DECLARE
     statement text;
 BEGIN
     IF EXISTS (SELECT FROM pg_largeobject_metadata)
-       OR EXISTS (SELECT FROM txtest.objects WHERE level = 2) THEN
+       OR EXISTS (SELECT FROM txtest.objects) THEN
         PERFORM txtest.restore_objects();
     END IF;
     -- Foreign keys that wait for the commit are no obstacle. All else that is found is.
@@ -390,10 +412,11 @@ END $$;
 CREATE FUNCTION txtest.restore_objects() RETURNS void LANGUAGE sql AS $$
     SELECT lo_unlink(m.oid) FROM pg_largeobject_metadata m
     WHERE pg_has_role(m.lomowner, 'USAGE') AND NOT EXISTS (
-        SELECT FROM txtest.objects o
-        WHERE o.level = 2 AND o.id = m.oid AND o.contents = lo_get(m.oid));
-    SELECT lo_from_bytea(o.id, o.contents) FROM txtest.objects o
-    WHERE o.level = 2 AND o.id NOT IN (SELECT oid FROM pg_largeobject_metadata);
+        SELECT FROM txtest.objects o JOIN txtest.state USING (level)
+        WHERE o.id = m.oid AND o.contents = lo_get(m.oid));
+    SELECT lo_from_bytea(o.id, o.contents)
+    FROM txtest.objects o JOIN txtest.state USING (level)
+    WHERE o.id NOT IN (SELECT oid FROM pg_largeobject_metadata);
 $$;
 
 -- A TRUNCATE may have made the sequences start anew, and the rows are there again.
@@ -515,6 +538,7 @@ BEGIN
         WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = k.relid)
     LOOP
         UPDATE txtest.saved SET relid = pair.new WHERE relid = pair.old;
+        UPDATE txtest.levels SET relid = pair.new WHERE relid = pair.old;
         UPDATE txtest.tables SET relid = pair.new WHERE relid = pair.old;
         UPDATE txtest.tables SET root = pair.new WHERE root = pair.old;
     END LOOP;
@@ -555,19 +579,26 @@ CREATE FUNCTION txtest.has_writers() RETURNS boolean LANGUAGE sql AS $$
           AND backend_type = 'client backend' AND backend_xid IS NOT NULL)
 $$;
 
--- Makes level 1 the wanted level again, for the next restore. What the class created is
--- no longer known, and so found to be new.
-CREATE FUNCTION txtest.forget() RETURNS void LANGUAGE plpgsql AS $$
+-- Gives the level up, with those above: the next restore goes to the one below. What was
+-- created for it is no longer known, and so found to be new.
+CREATE FUNCTION txtest.forget(at_level int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO txtest.dirty SELECT relid FROM txtest.tables WHERE level = 2;
-    DELETE FROM txtest.saved WHERE level = 2;
-    DELETE FROM txtest.objects WHERE level = 2;
-    INSERT INTO txtest.objects SELECT id, 2, contents FROM txtest.objects;
-    UPDATE txtest.tables SET level = 1, is_empty = was_empty WHERE level = 2;
-    DELETE FROM txtest.tables WHERE first_level = 2;
+    UPDATE txtest.state SET level = at_level - 1 WHERE level >= at_level;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    INSERT INTO txtest.dirty SELECT relid FROM txtest.tables WHERE level >= at_level;
+    DELETE FROM txtest.saved WHERE (relid, level) IN (
+        SELECT relid, level FROM txtest.levels WHERE level >= at_level);
+    DELETE FROM txtest.objects WHERE level >= at_level;
+    DELETE FROM txtest.levels WHERE level >= at_level;
+    UPDATE txtest.tables k SET level = l.level, is_empty = l.is_empty
+    FROM (SELECT DISTINCT ON (relid) * FROM txtest.levels ORDER BY relid, level DESC) l
+    WHERE k.relid = l.relid AND k.level >= at_level;
+    DELETE FROM txtest.tables WHERE level >= at_level;
     IF FOUND THEN
         UPDATE txtest.state SET schema = '';
-        INSERT INTO txtest.ddl VALUES ('a class has created tables');
+        INSERT INTO txtest.ddl VALUES ('there are tables that nobody knows');
     END IF;
 END $$;
 

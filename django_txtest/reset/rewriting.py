@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from django_txtest.conf import settings
 from django_txtest.databases import Database, Table
 from django_txtest.exceptions import SchemaChanged
-from django_txtest.reset.base import Baseline, LocksHeld, schema_message
+from django_txtest.reset.base import Baseline, Level, LocksHeld, schema_message
 
 Contents: TypeAlias = list[tuple[Table, list[Any]]]
 
@@ -28,27 +28,31 @@ class RewritingBaseline(Baseline):
         super().__init__(database)
         name = str(database.connection.settings_dict["NAME"])
         self._key = name, database.identity()
-        self._contents: Contents = []
+        self._levels: dict[Level, Contents] = {}
 
     def begin_class(self) -> None:
         """Learn what migrations left; if that is known, restore it."""
         if self._key in _migrated:
-            self.forget_class_data()
+            self._levels = {Level.MIGRATED: _migrated[self._key]}
             self.restore()
         else:
-            self._contents = _migrated[self._key] = self._read()
+            self.keep(Level.MIGRATED)
+            _migrated[self._key] = self._levels[Level.MIGRATED]
 
-    def keep_class_data(self) -> None:
-        """Make what is in the database now the second level."""
-        self._contents = self._read()
+    def keep(self, level: Level) -> None:
+        """Make what is in the database now the level, in place of one that is there."""
+        self._levels[level] = [
+            (table, self.database.read(table)) for table in self.database.tables()
+        ]
 
-    def forget_class_data(self) -> None:
-        """Give the second level up: the next restore goes back to the first."""
-        self._contents = _migrated[self._key]
+    def forget(self, level: Level) -> None:
+        """Give the level up, if it is there: the next restore goes to one below."""
+        self._levels.pop(level, None)
 
     def restore(self) -> None:
-        """Put the database back."""
-        saved = {table.name: (table, rows) for table, rows in self._contents}
+        """Put the database back to the highest level."""
+        contents = self._levels[max(self._levels)]
+        saved = {table.name: (table, rows) for table, rows in contents}
         current = {table.name: table for table in self.database.tables()}
         for name, (table, _) in saved.items():
             if current.get(name) != table:
@@ -63,6 +67,3 @@ class RewritingBaseline(Baseline):
             if self.database.is_lock_timeout(error):
                 raise LocksHeld from error
             raise
-
-    def _read(self) -> Contents:
-        return [(table, self.database.read(table)) for table in self.database.tables()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import sqlite3
+from collections import ChainMap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ from django.db import DatabaseError
 from django_txtest.conf import settings
 from django_txtest.databases import SQLite, Table
 from django_txtest.exceptions import SchemaChanged
-from django_txtest.reset.base import Baseline, LocksHeld, schema_message
+from django_txtest.reset.base import Baseline, Level, LocksHeld, schema_message
 
 _INSTALL = (
     "CREATE TABLE txtest_dirty (name TEXT)",
@@ -28,14 +29,14 @@ _INSTALL = (
 # Triggers of SQLite are for each row: the condition keeps the log short. "Before", as a
 # trigger of the user's may end those that come after it, with RAISE(IGNORE).
 _TRIGGER = """
-CREATE TRIGGER "txtest_{operation}_{plain}" BEFORE {operation} ON {table}
+CREATE TRIGGER IF NOT EXISTS "txtest_{operation}_{plain}" BEFORE {operation} ON {table}
 WHEN NOT EXISTS (SELECT 1 FROM txtest_dirty WHERE name = '{literal}')
 BEGIN INSERT INTO txtest_dirty VALUES ('{literal}'); END
 """
 
 
 class SQLiteBaseline(Baseline):
-    """Holds the rows of both levels in memory, and the first in the database too."""
+    """Holds the rows of all levels in memory, and the first in the database too."""
 
     keeps_connection = True
     outlives_process = True
@@ -43,8 +44,8 @@ class SQLiteBaseline(Baseline):
 
     def __init__(self, database: SQLite) -> None:
         super().__init__(database)
-        self._migrated: dict[str, list[Any]] = {}
-        self._class_data: dict[str, list[Any]] = {}
+        #: A map for each level, the highest first, of the tables written to by then.
+        self._saved: ChainMap[str, list[Any]] = ChainMap()
         self._tables: dict[str, Table] = {}
         self._schema_version = 0
         #: The triggers of the user, once they were needed: names, and how to make them.
@@ -62,57 +63,54 @@ class SQLiteBaseline(Baseline):
         else:
             self._install()
 
-    def keep_class_data(self) -> None:
-        """Make what is in the database now the second level."""
-        for table in self._new_tables():
-            self._tables[table.name] = table
-            self._watch(table)
-            self._mark(table.name)
-        self._note_schema()
-        for name in self._dirty():
-            self._class_data[name] = self.database.read(self._tables[name])
-        with self._transaction():
+    def keep(self, level: Level) -> None:
+        """Make what is in the database now the level, in place of one that is there."""
+        if len(self._saved.maps) >= level:
+            self.forget(level)
+        while len(self._saved.maps) < level:
+            self._saved = self._saved.new_child()
+        with self._undisturbed():
+            self._learn_tables(level)
+            for name in self._dirty():
+                self._saved[name] = self.database.read(self._tables[name])
             # If this run is killed, the next one has to know which tables they were.
-            self._execute("INSERT INTO txtest_class SELECT name FROM txtest_dirty")
+            self._execute(
+                "INSERT INTO txtest_class "
+                "SELECT name FROM txtest_dirty EXCEPT SELECT name FROM txtest_class"
+            )
             self._execute("DELETE FROM txtest_dirty")
 
-    def forget_class_data(self) -> None:
-        """Give the second level up: the next restore goes back to the first."""
-        for name in self._class_data:
-            if name in self._migrated:
+    def forget(self, level: Level) -> None:
+        """Give the level up, if it is there: the next restore goes to one below."""
+        given_up: set[str] = set().union(*self._saved.maps[: 1 - level])
+        below = ChainMap(*self._saved.maps[1 - level :])
+        with self._undisturbed():
+            for name in given_up & below.keys():
                 self._mark(name)
-            else:  # the class created the table: it is to be found, and dropped
-                del self._tables[name]
-                self._schema_version = 0
-        self._class_data = {}
-        self._execute("DELETE FROM txtest_class")
-        if self._keeps_journal:  # Django would leave its file behind
+            if level is Level.CLASS:
+                self._execute("DELETE FROM txtest_class")
+        for name in given_up - below.keys():
+            # It was created for the level: it is to be found, and dropped.
+            del self._tables[name]
+            self._schema_version = 0
+        self._saved = below
+        if level is Level.CLASS and self._keeps_journal:
+            # Django would leave its file behind.
             self._execute("PRAGMA journal_mode = DELETE")
 
     def restore(self) -> None:
-        """Put the database back."""
-        usual = self._usual_pragmas()
-        self._execute(f"PRAGMA busy_timeout = {round(settings.lock_timeout * 1000)}")
-        self._execute("PRAGMA foreign_keys = OFF")
-        try:
-            # Also if there is nothing to do: waits for those with a write open.
-            with self._transaction():
-                if self._read_schema_version() != self._schema_version:
-                    self._mend_schema()
-                if dirty := self._dirty():
-                    self._restore(dirty)
-        except DatabaseError as error:
-            if self.database.is_lock_timeout(error):
-                raise LocksHeld from error
-            raise
-        finally:
-            for pragma in usual:
-                self._execute(pragma)
+        """Put the database back to the highest level."""
+        # Also if there is nothing to do: waits for those with a write open.
+        with self._undisturbed():
+            if self._read_schema_version() != self._schema_version:
+                self._mend_schema()
+            if dirty := self._dirty():
+                self._restore(dirty)
 
     def _restore(self, dirty: Sequence[str]) -> None:
         with self._triggers_off():
             for name in dirty:
-                saved = self._class_data.get(name, self._migrated.get(name))
+                saved = self._saved[name]
                 table = self._tables[name]
                 # By their text, as 1, 1.0 and True are equal, but not the same value.
                 if saved and _same_rows(saved, self.database.read(table)):
@@ -162,7 +160,7 @@ class SQLiteBaseline(Baseline):
         self._schema_version, contents = state.fetchone()
         for name, columns, rows in pickle.loads(contents):
             self._tables[name] = Table(name, columns)
-            self._migrated[name] = rows
+            self._saved[name] = rows
 
     def _install(self) -> None:
         with self._transaction():
@@ -171,10 +169,10 @@ class SQLiteBaseline(Baseline):
                 self._execute(statement)
             for table in self.database.tables():
                 self._tables[table.name] = table
-                self._migrated[table.name] = self.database.read(table)
+                self._saved[table.name] = self.database.read(table)
                 self._watch(table)
             contents = [
-                (name, table.columns, self._migrated[name])
+                (name, table.columns, self._saved[name])
                 for name, table in self._tables.items()
             ]
             self._execute(
@@ -229,7 +227,8 @@ class SQLiteBaseline(Baseline):
 
     def _dirty(self) -> list[str]:
         rows = self._execute("SELECT DISTINCT name FROM txtest_dirty")
-        return [name for (name,) in rows.fetchall()]
+        # One that is not known was created after what is to be put back.
+        return [name for (name,) in rows.fetchall() if name in self._tables]
 
     def _note_schema(self) -> None:
         self._triggers = None
@@ -243,22 +242,34 @@ class SQLiteBaseline(Baseline):
         (version,) = self._execute("PRAGMA schema_version").fetchone()
         return int(version)
 
-    def _new_tables(self) -> list[Table]:
+    def _learn_tables(self, level: Level) -> None:
+        """Take note of the tables that are new at the level."""
         if self._read_schema_version() == self._schema_version:
-            return []
-        tables = self.database.tables()
-        return [table for table in tables if table.name not in self._tables]
+            return
+        new_tables = self._new_tables(accept_changes=level is Level.CLASS)
+        for table in new_tables:
+            self._tables[table.name] = table
+            self._saved[table.name] = []
+            self._watch(table)
+            self._mark(table.name)
+        if level is Level.CHECKPOINT:
+            self._doubt_everything()
+        self._note_schema()
 
     def _mend_schema(self) -> None:
         """Drop the tables that the test created; raise if it did anything else."""
-        current = {table.name: table for table in self.database.tables()}
-        for name, table in self._tables.items():
-            if current.get(name) != table:
-                raise SchemaChanged(schema_message(self.database, [f"altered {name}"]))
-        for name in current.keys() - self._tables.keys():
-            self._execute(f"DROP TABLE {name}")
+        for table in self._new_tables():
+            self._execute(f"DROP TABLE {table.name}")
         self._doubt_everything()
         self._note_schema()
+
+    def _new_tables(self, accept_changes: bool = False) -> list[Table]:
+        """Return the tables that are not known; raise if one that is was altered."""
+        current = {table.name: table for table in self.database.tables()}
+        for name, table in self._tables.items():
+            if current.get(name) != table and not accept_changes:
+                raise SchemaChanged(schema_message(self.database, [f"altered {name}"]))
+        return [table for name, table in current.items() if name not in self._tables]
 
     # Statements
 
@@ -275,14 +286,31 @@ class SQLiteBaseline(Baseline):
         return cursor
 
     @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Within the block, nobody else writes, and no foreign key acts."""
+        usual = self._usual_pragmas()
+        self._execute(f"PRAGMA busy_timeout = {round(settings.lock_timeout * 1000)}")
+        self._execute("PRAGMA foreign_keys = OFF")
+        try:
+            with self._transaction():
+                yield
+        except DatabaseError as error:
+            if self.database.is_lock_timeout(error):
+                raise LocksHeld from error
+            raise
+        finally:
+            for pragma in usual:
+                self._execute(pragma)
+
+    @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._execute("COMMIT")
         except BaseException:
             self._execute("ROLLBACK")
             raise
-        self._execute("COMMIT")
 
     @contextmanager
     def _triggers_off(self) -> Iterator[None]:
