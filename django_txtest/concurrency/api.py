@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager
 from typing import Any
 
-from django.db import Error, connections
+from django.db import connections
 
 from django_txtest.concurrency.calls import Call, CallSpec, Target, parse_calls
-from django_txtest.concurrency.forking import fork_obstacle
+from django_txtest.concurrency.options import (
+    check_meet,
+    check_mode,
+    check_timeout,
+    default_mode,
+    is_in_event_loop,
+    usable_aliases,
+)
 from django_txtest.concurrency.pool import Pool
+from django_txtest.concurrency.repeating import Check, repeat_runs
 from django_txtest.concurrency.spawning import run_spawned
 from django_txtest.concurrency.threads import run_in_threads
-from django_txtest.conf import MODES, settings
-from django_txtest.databases import (
-    allowed_aliases,
-    get_database,
-    is_rolled_back,
-    running_test_class,
-)
-from django_txtest.exceptions import (
-    AtomicBlockError,
-    DatabaseNotSupported,
-    InvalidCall,
-)
+from django_txtest.conf import settings
+from django_txtest.exceptions import InvalidCall
 from django_txtest.outcomes import Results
-
-MEETINGS = ("writes", "start", None)
 
 
 def run_concurrently(
@@ -40,6 +33,8 @@ def run_concurrently(
     using: str | None = None,
     meet: str | None = "writes",
     timeout: float | None = None,
+    repeat: int = 1,
+    check: Check | None = None,
 ) -> Results:
     """Make the calls at the same time and return their results.
 
@@ -63,99 +58,69 @@ def run_concurrently(
     :param timeout: how long, in seconds from the common start, a call may take before
         it is ended. The default is the setting ``TXTEST_CALL_TIMEOUT``, else 30.
         Inline calls cannot be ended.
+    :param repeat: how often to make all the calls, each time on the databases as they
+        are now. The results are those of the first run that went wrong, else of the
+        last; `Results.runs` has all. The databases are left as after the last run.
+    :param check: called with the results of each run. The run went wrong if it returns
+        False or raises; without it, if a call raised.
     :raises AtomicBlockError: inside an atomic block, whatever `using` is.
     :raises DatabaseNotSupported: if a database cannot be shared between calls.
     :raises InvalidCall: if something in `calls` is not a call.
     :raises PicklingError: if a call cannot be sent to a fresh process.
+    :raises ResetNotPossible: to repeat where the running test is not one with
+        `NoAtomicMixin`.
     """
     parsed = parse_calls(calls)
-    timeout = _check_options(using, meet, timeout)
-    if _is_in_event_loop():
-        using = using or _default_mode(in_event_loop=True)
-        # Django lets no code of such a thread use the database.
-        with ThreadPoolExecutor(1) as executor:
-            run = executor.submit(_run_and_close, parsed, using, meet, timeout)
-            return run.result()
-    return _run(parsed, using, meet, timeout)
+    check_mode(using)
+    check_meet(meet)
+    timeout = check_timeout(timeout)
+    if not isinstance(repeat, int) or repeat < 1:
+        raise InvalidCall(f"repeat={repeat!r} is not a positive number of times.")
+
+    def run() -> Results:
+        aliases = usable_aliases(shared=(using or settings.call_using) != "inline")
+        mode = using or default_mode()
+        with _runner(parsed, mode, aliases, is_last=repeat == 1) as run_once:
+            return repeat_runs(lambda: run_once(meet, timeout), repeat, check)
+
+    if not is_in_event_loop():
+        return run()
+    using = using or default_mode()
+    # Django lets no code of such a thread use the database.
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(_and_close, run).result()
 
 
-def _default_mode(*, in_event_loop: bool = False) -> str:
-    using = settings.call_using
-    if using != "fork":
-        return using
-    if in_event_loop:  # which has threads, of Django's
-        return "threads"
-    obstacle = fork_obstacle()
-    if obstacle is None:
-        return using
-    warnings.warn(
-        f"Concurrent calls are made in threads, as it is not safe to fork this "
-        f"process: {obstacle}. To say that threads are meant, pass using='threads' "
-        f"or set TXTEST_CALL_USING = 'threads'.",
-        RuntimeWarning,
-        stacklevel=_stack_level(),
-    )
-    return "threads"
-
-
-def _stack_level() -> int:
-    """Return the level of the first frame that is not of this package."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals["__name__"].startswith("django_txtest."):
-        frame, level = frame.f_back, level + 1
-    return level - 1
-
-
-def _check_options(using: str | None, meet: str | None, timeout: float | None) -> float:
-    if using is not None and using not in MODES:
-        raise InvalidCall(f"using={using!r} is not one of {', '.join(MODES)}.")
-    if meet not in MEETINGS:
-        raise InvalidCall(f"meet={meet!r} is not one of {MEETINGS}.")
-    timeout = settings.call_timeout if timeout is None else timeout
-    if not isinstance(timeout, (int, float)) or not timeout > 0:
-        raise InvalidCall(f"timeout={timeout!r} is not a positive number of seconds.")
-    return timeout
-
-
-def _run(
-    calls: Sequence[Call], using: str | None, meet: str | None, timeout: float
-) -> Results:
-    aliases = _usable_aliases(shared=using != "inline")
-    using = using or _default_mode()
+@contextmanager
+def _runner(
+    calls: Sequence[Call], using: str, aliases: Sequence[str], *, is_last: bool
+) -> Iterator[Callable[[str | None, float], Results]]:
+    """Yield what makes the calls once, and can do so again unless `is_last`."""
     if using == "fork":
         with closing(Pool(aliases, calls)) as pool:
-            return Results(pool.run_known(meet, timeout, last=True))
-    if using == "threads":
-        return Results(run_in_threads(calls, aliases, meet, timeout))
-    if using == "spawn":
-        return Results(run_spawned(calls, aliases, meet, timeout))
-    return Results(call.make() for call in calls)
+            yield lambda meet, timeout: Results(
+                pool.run_known(meet, timeout, last=is_last)
+            )
+    elif using == "threads":
+        yield lambda meet, timeout: Results(
+            run_in_threads(calls, aliases, meet, timeout)
+        )
+    elif using == "spawn":
+        yield lambda meet, timeout: Results(run_spawned(calls, aliases, meet, timeout))
+    else:
+        yield lambda meet, timeout: Results(call.make() for call in calls)
 
 
-def _run_and_close(
-    calls: Sequence[Call], using: str | None, meet: str | None, timeout: float
-) -> Results:
+def _and_close(run: Callable[[], Results]) -> Results:
     try:
-        return _run(calls, using, meet, timeout)
+        return run()
     finally:
         connections.close_all()
 
 
-def _is_in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
 def call_concurrently(n: int, target: Target, /, *args: Any, **kwargs: Any) -> Results:
     """Make the same call `n` times at the same time; see `run_concurrently`."""
-    if not isinstance(n, int):
-        raise InvalidCall(f"The first argument is the number of calls, not {n!r}.")
-    if n < 1:
-        raise InvalidCall(f"A call cannot be made {n} times.")
-    return run_concurrently([(target, args, kwargs)] * n)
+    return run_concurrently(_same_calls(n, target, args, kwargs))
 
 
 def make_concurrent_calls(*calls: CallSpec) -> Results:
@@ -163,24 +128,86 @@ def make_concurrent_calls(*calls: CallSpec) -> Results:
     return run_concurrently(calls)
 
 
-def _usable_aliases(*, shared: bool) -> list[str]:
-    aliases = allowed_aliases()
-    test_class = running_test_class()
-    if aliases and is_rolled_back(test_class):
-        raise AtomicBlockError
-    for alias in aliases:
-        connection = connections[alias]
-        if test_class is None:
-            # pytest-django refuses databases to a test that has no mark for them. The
-            # processes could not know. What the server refuses, the calls will say.
-            with suppress(Error):
-                connection.ensure_connection()
-        left_autocommit = connection.connection is not None and (
-            connection.in_atomic_block or not connection.autocommit
-        )
-        if left_autocommit:
-            raise AtomicBlockError(f"On database {alias!r}: {AtomicBlockError()}")
-        obstacle = get_database(connection).concurrency_obstacle()
-        if shared and obstacle:
-            raise DatabaseNotSupported(f"Calls cannot be made concurrently: {obstacle}")
-    return aliases
+def _same_calls(
+    n: int, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[CallSpec]:
+    if not isinstance(n, int):
+        raise InvalidCall(f"The first argument is the number of calls, not {n!r}.")
+    if n < 1:
+        raise InvalidCall(f"A call cannot be made {n} times.")
+    return [(target, args, kwargs)] * n
+
+
+class Workers:
+    """Makes batch after batch of calls, in processes that are there already.
+
+    What `workers` yields.
+    """
+
+    def __init__(self, n: int, pool: Pool | None) -> None:
+        self._n = n
+        self._pool = pool
+
+    def run_concurrently(
+        self,
+        calls: Iterable[CallSpec],
+        *,
+        meet: str | None = "writes",
+        timeout: float | None = None,
+    ) -> Results:
+        """Make the calls at the same time; see `run_concurrently`.
+
+        :raises InvalidCall: if they are more than there are workers.
+        :raises PicklingError: if a call cannot be sent to a process.
+        """
+        parsed = parse_calls(calls)
+        if len(parsed) > self._n:
+            raise InvalidCall(
+                f"There are {len(parsed)} calls for {self._n} workers. Ask for more: "
+                f"workers({len(parsed)})."
+            )
+        check_meet(meet)
+        timeout = check_timeout(timeout)
+        if self._pool is None:
+            aliases = usable_aliases(shared=True)
+            return Results(run_in_threads(parsed, aliases, meet, timeout))
+        usable_aliases(shared=True)  # not inside an atomic block
+        return Results(self._pool.run(parsed, meet, timeout))
+
+    def call_concurrently(
+        self, n: int, target: Target, /, *args: Any, **kwargs: Any
+    ) -> Results:
+        """Make the same call `n` times at the same time."""
+        return self.run_concurrently(_same_calls(n, target, args, kwargs))
+
+    def make_concurrent_calls(self, *calls: CallSpec) -> Results:
+        """Make different calls at the same time."""
+        return self.run_concurrently(calls)
+
+
+@contextmanager
+def workers(n: int, *, using: str | None = None) -> Iterator[Workers]:
+    """Keep `n` processes, with connections, for batch after batch of calls.
+
+    They are copies of this process as it is now. What changes later they do not know,
+    but for overridden settings; so calls are sent to them, and must be such that
+    cloudpickle can pickle them. A batch takes milliseconds.
+
+    :param using: ``"fork"`` or ``"threads"``, which are made anew for each batch. The
+        default is as for `run_concurrently`, but never fresh processes.
+    :raises AtomicBlockError: inside an atomic block.
+    :raises DatabaseNotSupported: if a database cannot be shared between calls.
+    """
+    if not isinstance(n, int) or n < 1:
+        raise InvalidCall(f"{n!r} is not a positive number of workers.")
+    check_mode(using)
+    if using not in (None, "fork", "threads"):
+        raise InvalidCall(f"Workers can be forked or threads, not {using!r}.")
+    if (using or default_mode()) != "fork":
+        yield Workers(n, None)
+        return
+    with closing(Pool(usable_aliases(shared=True))) as pool:
+        made = Workers(n, pool)
+        # Its processes are made, and connect, with the first batch: here.
+        made.call_concurrently(n, int).raise_errors()
+        yield made

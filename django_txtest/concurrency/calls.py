@@ -6,7 +6,8 @@ import inspect
 import pkgutil
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any, TypeAlias
@@ -42,7 +43,7 @@ class Call:
         value, error = None, None
         started = time.monotonic()
         try:
-            with translation.override(self.language), timezone.override(self.time_zone):
+            with self._surroundings():
                 value = _finish(resolve(self.target)(*self.args, **self.kwargs))
         except BaseException as original:
             is_ctrl_c = isinstance(original, KeyboardInterrupt)
@@ -51,6 +52,16 @@ class Call:
             error = CallError(self.label, original)
         duration = time.monotonic() - started
         return Outcome(value=value, error=error, started=started, duration=duration)
+
+    @contextmanager
+    def _surroundings(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            # Not where it is so already: it loads the catalogues of the language.
+            if translation.get_language() != self.language:
+                stack.enter_context(translation.override(self.language))
+            if timezone.get_current_timezone() != self.time_zone:
+                stack.enter_context(timezone.override(self.time_zone))
+            yield
 
 
 def _finish(value: Any) -> Any:

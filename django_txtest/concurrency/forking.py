@@ -122,7 +122,8 @@ def _disown_connections() -> list[Any]:
     inherited: list[Any] = []
     for connection in connections.all(initialized_only=True):
         inherited.append(connection)
-        connections[connection.alias] = connection.copy()
+        new = type(connection)(connection.settings_dict, connection.alias)
+        connections[connection.alias] = new
         # Private: the pools of psycopg 3, which Django keeps with the class.
         pools = getattr(connection, "_connection_pools", None)
         if pools:

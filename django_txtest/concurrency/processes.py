@@ -51,8 +51,7 @@ class ProcessParticipant(Participant):
         self._timeout = 0.0
         self._stack = ""
         self._stdout, self._stderr, self._stack_file = (
-            # Appending, so that it can be emptied while the child has it open.
-            tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115
+            tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by close()
             for _ in range(3)
         )
 
@@ -87,7 +86,7 @@ class ProcessParticipant(Participant):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(pause)
-            pause = min(pause * 2, 0.02)
+            pause = min(pause * 2, 0.002)
         if self.exitcode is None:
             self.exitcode = exitcode
         return True
@@ -128,10 +127,12 @@ class ProcessParticipant(Participant):
 
     def read_stack(self, deadline: float) -> None:
         """Take in where the process was, once it has said so."""
-        while not (text := _take_text(self._stack_file)):
-            if not self.is_ready or time.monotonic() > deadline:
+        while self.is_ready and not os.fstat(self._stack_file.fileno()).st_size:
+            if time.monotonic() > deadline:
                 return
             time.sleep(0.005)
+        time.sleep(0.005)  # it is written line by line
+        text = _take_text(self._stack_file)
         # The most recent call is first, and what made the call is last.
         frames = [line for line in text.splitlines() if line.startswith("  File")]
         self._stack = "\n".join(reversed(frames))
@@ -215,9 +216,12 @@ def _show(text: str, stream: TextIO) -> None:
 
 
 def _take_text(file: IO[Any]) -> str:
-    """Return what was written since the file was last empty, and empty it."""
+    """Return what was written since the file was last empty, and empty it.
+
+    Only while the child is not writing: the position in the file is its, too.
+    """
     file.seek(0)
     content: bytes = file.read()
-    if content:
-        file.truncate(0)
+    file.seek(0)
+    file.truncate()
     return content.decode(errors="replace")

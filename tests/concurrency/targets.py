@@ -20,7 +20,7 @@ from django.db import connection, connections, transaction
 from django.db.models import QuerySet
 from django.utils import timezone, translation
 
-from tests.library.models import Book
+from tests.library.models import Book, Genre
 
 #: Lets those that hang in a thread go: nothing else can.
 released = threading.Event()
@@ -236,3 +236,7 @@ def logging_level() -> int:
 
 def collect_garbage() -> int:
     return gc.collect()
+
+
+def create_genre(name: str) -> int:
+    return Genre.objects.create(name=name).pk

@@ -1,0 +1,1 @@
+"""A project of its own for `benchmarks/concurrent.py`: models, calls and settings."""

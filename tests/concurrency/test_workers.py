@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+
+from django.db import connection, transaction
+from django.test import TestCase, override_settings
+
+from django_txtest import CallTimeout, ChildCrashed, NoAtomicMixin, workers
+from django_txtest.exceptions import AtomicBlockError, InvalidCall, PicklingError
+from tests.concurrency import targets
+from tests.concurrency.test_races import lend
+from tests.library.models import Book
+from tests.utils import SessionsMixin, poll
+
+
+class WorkersTests(SessionsMixin, NoAtomicMixin, TestCase):
+    def test_batch_after_batch_in_the_same_processes(self):
+        with workers(3, using="fork") as pool:
+            pids = pool.call_concurrently(3, targets.pid)
+            self.assertEqual(pool.make_concurrent_calls(*[targets.pid] * 3), pids)
+            self.assertEqual(pool.run_concurrently([targets.pid] * 2), pids[:2])
+        self.assertTrue(all(map(has_ended, pids)))
+        if connection.vendor == "postgresql":
+            self.assertNoSessions()
+
+    def test_races_are_seen(self):
+        with workers(2, using="fork") as pool:
+            for _ in range(5):
+                book = Book.objects.create(title="Emma", copies=0)
+                pool.call_concurrently(2, lend, book.pk).raise_errors()
+                book.refresh_from_db()
+                self.assertEqual(book.copies, 1)
+
+    def test_settings_are_those_of_the_batch(self):
+        with workers(1, using="fork") as pool:
+            call = (targets.setting, ["SITE_ID"], {})
+            before = pool.make_concurrent_calls(call)
+            with override_settings(SITE_ID=7):
+                self.assertEqual(pool.make_concurrent_calls(call), [7])
+            self.assertEqual(pool.make_concurrent_calls(call), before)
+
+    def test_output_of_each_batch(self):
+        with workers(1, using="fork") as pool:
+            for text in ("one", "two"):
+                with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                    results = pool.make_concurrent_calls((targets.chatter, [text], {}))
+                [outcome] = results.outcomes
+                self.assertIn(f"{text}\n", outcome.stdout)
+                self.assertEqual(outcome.stderr, f"{text.upper()}\n")
+
+    def test_workers_that_die_or_hang_are_replaced(self):
+        with workers(2, using="fork") as pool:
+            killed, added = pool.make_concurrent_calls(targets.kill_itself, targets.add)
+            self.assertIsInstance(killed, ChildCrashed)
+            self.assertEqual(added, 0)
+            hung, added = pool.run_concurrently(
+                [targets.hang, targets.add], timeout=0.5
+            )
+            self.assertIsInstance(hung, CallTimeout)
+            self.assertIn("hang", hung.stack)
+            self.assertEqual(added, 0)
+            self.assertEqual(pool.call_concurrently(2, targets.add), [0, 0])
+
+    def test_threads(self):
+        with workers(2, using="threads") as pool:
+            self.assertEqual(pool.call_concurrently(2, targets.pid), [os.getpid()] * 2)
+
+    def test_bad_arguments(self):
+        for n in (0, "2", 1.0):
+            with self.assertRaisesRegex(InvalidCall, "number of workers"), workers(n):
+                pass
+        with self.assertRaisesRegex(InvalidCall, "spawn"), workers(1, using="spawn"):
+            pass
+        with workers(1, using="fork") as pool:
+            with self.assertRaisesRegex(InvalidCall, r"workers\(2\)"):
+                pool.call_concurrently(2, targets.add)
+            with self.assertRaisesRegex(PicklingError, "argument 1"):
+                pool.call_concurrently(1, targets.echo, threading.Lock())
+            with transaction.atomic(), self.assertRaises(AtomicBlockError):
+                pool.call_concurrently(1, targets.add)
+            self.assertEqual(pool.call_concurrently(1, targets.add), [0])
+
+    def test_nothing_is_left_when_the_block_raises(self):
+        with self.assertRaises(ZeroDivisionError), workers(2, using="fork") as pool:
+            pids = pool.call_concurrently(2, targets.pid)
+            raise ZeroDivisionError
+        self.assertTrue(all(map(has_ended, pids)))
+
+    def test_a_thousand_batches_leak_nothing(self):
+        with workers(2, using="fork") as pool:
+            pool.call_concurrently(2, targets.titles)
+            before = resources()
+            for _ in range(1000):
+                self.assertEqual(pool.call_concurrently(2, targets.titles), [[], []])
+            self.assertEqual(resources(), before)
+
+
+def resources() -> tuple[int, int]:
+    return len(os.listdir("/dev/fd")), threading.active_count()
+
+
+def has_ended(pid: int) -> bool:
+    def is_gone() -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    return poll(is_gone)
