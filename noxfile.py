@@ -22,7 +22,7 @@ PYTHONS = {
 }
 DRIVERS = {
     "psycopg2": ["psycopg2-binary>=2.9.9"],
-    "psycopg3": ["psycopg[binary]>=3.1.18"],
+    "psycopg3": ["psycopg[binary,pool]>=3.1.18"],
     "sqlite": [],
 }
 MATRIX = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coverage import Coverage
 
+_WARNINGS = ["module-not-imported", "module-not-measured", "no-data-collected"]
 _OPTIONS = ("branch", "source", "include", "omit", "concurrency", "timid")
 
 
@@ -52,6 +53,8 @@ def measured(plan: Plan | None) -> Iterator[Measured]:
     if inherited is not None:  # in a forked process, that of the parent
         inherited.stop()
     own = Coverage(data_file=None, config_file=plan.config_file, **plan.options)
+    # One call is but a part of what is measured.
+    own.set_option("run:disable_warnings", _WARNINGS)
     own.start()
     try:
         yield result

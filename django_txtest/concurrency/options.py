@@ -120,4 +120,4 @@ def _stack_level() -> int:
     frame, level = sys._getframe(1), 1
     while frame.f_back and frame.f_globals["__name__"].startswith("django_txtest."):
         frame, level = frame.f_back, level + 1
-    return level - 1
+    return level

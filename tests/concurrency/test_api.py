@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import signal
@@ -42,7 +43,7 @@ from django_txtest.exceptions import (
 )
 from tests.concurrency import targets
 from tests.library.models import Book
-from tests.utils import SessionsMixin, poll
+from tests.utils import ROOT, SessionsMixin, poll
 
 MODULE = "tests.concurrency.targets"
 
@@ -290,6 +291,8 @@ class ConcurrentMixin(SessionsMixin, EveryModeMixin):
     def test_a_late_call_writes_no_more(self):
         [hung] = self.run_calls((targets.sleep_and_create, [3], {}), timeout=0.5)
         self.assertIsInstance(hung, CallTimeout)
+        self.assertEqual(hung.goes_on, self.using == "threads")
+        self.assertEqual("cannot be ended and goes on" in str(hung), hung.goes_on)
         self.assertTrue(poll(lambda: not call_threads("sleep_and_create")))
         self.assertEqual(targets.titles(), [])
 
@@ -319,6 +322,18 @@ class ConcurrentMixin(SessionsMixin, EveryModeMixin):
         self.addCleanup(transaction.set_autocommit, True)
         with self.assertRaisesRegex(AtomicBlockError, message):
             self.run_calls(targets.add)
+
+    def test_progress_on_a_terminal(self):
+        class Terminal(StringIO):
+            def isatty(self):
+                return True
+
+        for stream, is_shown in ((Terminal(), True), (StringIO(), False)):
+            with redirect_stderr(stream), redirect_stdout(StringIO()):
+                run_concurrently([(time.sleep, [1.8], {})], using=self.using)
+            shown = "s: waiting for call 1 (time:sleep)" in stream.getvalue()
+            self.assertEqual(shown, is_shown)
+            self.assertEqual(stream.getvalue().endswith("\r\x1b[K"), is_shown)
 
     def test_a_database_that_cannot_be_reached(self):
         wrong = {**connection.settings_dict, "NAME": "/no/such/database"}
@@ -536,6 +551,29 @@ class ForkTests(ProcessMixin, NoAtomicMixin, TestCase):
         self.assertIs(connection.connection, handle)
         self.assertEqual(targets.titles(), [])
 
+    def test_connection_pools_of_the_parent_stay_as_they_are(self):
+        if importlib.util.find_spec("psycopg_pool") is None:
+            self.skipTest("pools are of psycopg 3, and a package of their own")
+        pool = {"min_size": 1, "max_size": 4}
+        options = {**connection.settings_dict["OPTIONS"], "pool": pool}
+        connection.close()
+        with mock.patch.dict(connection.settings_dict, OPTIONS=options):
+            before = connection.pool
+            try:
+                Book.objects.create(title="Emma")
+                with (
+                    warnings.catch_warnings()
+                ):  # the threads of the pool are no obstacle
+                    warnings.simplefilter("error")
+                    results = run_concurrently([targets.titles] * 3)
+                self.assertEqual(results, [["Emma"]] * 3)
+                self.assertNotIn(os.getpid(), [each.pid for each in results.outcomes])
+                self.assertIs(connection.pool, before)
+                self.assertEqual(targets.titles(), ["Emma"])
+            finally:
+                connection.close()
+                connection.close_pool()
+
     def test_output_of_the_parent_is_written_once(self):
         program = (
             "import sys; sys.stdout.write('once '); "
@@ -544,6 +582,11 @@ class ForkTests(ProcessMixin, NoAtomicMixin, TestCase):
         )
         done = subprocess.run(
             [sys.executable, "-c", f"import django; django.setup(); {program}"],
+            env={
+                **os.environ,
+                "DJANGO_SETTINGS_MODULE": "tests.suites.bare_settings",
+                "PYTHONPATH": str(ROOT),
+            },
             capture_output=True,
             text=True,
             check=True,
@@ -574,9 +617,27 @@ class HelperTests(NoAtomicMixin, TestCase):
         )
         self.assertEqual(results, [1, 0, 2])
 
-    def test_processes_are_the_default(self):
-        [pid] = call_concurrently(1, targets.pid)
-        self.assertNotEqual(pid, os.getpid())
+    def test_the_default(self):
+        [pid] = run_concurrently([targets.pid])
+        is_forked = sys.platform == "linux"
+        self.assertEqual(pid != os.getpid(), is_forked)
+
+    def test_threads_where_forking_is_not_safe(self):
+        end = threading.Event()
+        thread = threading.Thread(target=end.wait, name="in the way")
+        thread.start()
+        try:
+            message = "not safe to fork this process: other threads.*: in the way"
+            with self.assertWarnsRegex(RuntimeWarning, message) as warning:
+                self.assertEqual(run_concurrently([targets.pid]), [os.getpid()])
+            self.assertEqual(warning.filename, __file__)
+            with self.assertWarnsRegex(RuntimeWarning, message):
+                self.assertEqual(call_concurrently(1, targets.pid), [os.getpid()])
+            [pid] = run_concurrently([targets.pid], using="fork")  # who asks gets it
+            self.assertNotEqual(pid, os.getpid())
+        finally:
+            end.set()
+            thread.join()
 
     def test_bad_arguments(self):
         with self.assertRaisesRegex(InvalidCall, "0 times"):

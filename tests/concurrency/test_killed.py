@@ -1,0 +1,136 @@
+"""Processes of calls that are killed, at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+from django.db import connection, transaction
+from django.db.backends.signals import connection_created
+from django.test import TestCase
+
+from django_txtest import ChildCrashed, NoAtomicMixin, run_concurrently, workers
+from tests.concurrency import targets
+from tests.library.models import Book
+from tests.utils import SessionsMixin
+
+
+def kill_itself(*args: object, **kwargs: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_a_transaction() -> None:
+    with transaction.atomic():
+        Book.objects.create(title="Emma")
+        Book.objects.update(copies=7)
+        kill_itself()
+
+
+def in_a_long_statement() -> None:
+    threading.Timer(0.2, kill_itself).start()
+    if connection.vendor == "sqlite":
+        time.sleep(60)
+    with transaction.atomic():
+        Book.objects.update(copies=7)
+        targets.hang_in_the_database()
+
+
+def after_a_commit() -> None:
+    Book.objects.create(title="committed")
+    kill_itself()
+
+
+class Result:
+    """Kills the process that pickles it."""
+
+    __reduce__ = kill_itself
+
+
+def while_its_result_is_sent() -> Result:
+    return Result()
+
+
+def while_a_write_is_held() -> None:
+    threading.Timer(0.2, kill_itself).start()
+    Book.objects.create(title="never")
+
+
+def write_late() -> int:
+    time.sleep(0.5)
+    return Book.objects.update(copies=2)
+
+
+class KilledMixin(SessionsMixin):
+    using: str
+
+    def setUp(self):
+        Book.objects.create(title="of the test", copies=1)
+
+    def assertOthersAreUnharmed(self, target):
+        add, write = targets.add, write_late
+        died, added, written = self.run_calls([target, add, write])
+        self.assertIsInstance(died, ChildCrashed)
+        self.assertEqual(died.exitcode, -signal.SIGKILL)
+        self.assertEqual(added, 0)
+        self.assertGreaterEqual(written, 1)
+        if connection.vendor != "sqlite":
+            self.assertNoSessions()
+        with transaction.atomic():  # no lock is left
+            Book.objects.update(copies=3)
+
+    def run_calls(self, calls):
+        return run_concurrently(calls, using=self.using, timeout=20)
+
+    def test_in_a_call(self):
+        self.assertOthersAreUnharmed(kill_itself)
+
+    def test_in_a_transaction(self):
+        self.assertOthersAreUnharmed(in_a_transaction)
+        self.assertFalse(Book.objects.filter(copies=7).exists())
+
+    def test_in_a_long_statement(self):
+        self.assertOthersAreUnharmed(in_a_long_statement)
+
+    def test_after_a_commit(self):
+        self.assertOthersAreUnharmed(after_a_commit)
+        self.assertTrue(Book.objects.filter(title="committed").exists())
+
+    def test_while_its_result_is_sent(self):
+        self.assertOthersAreUnharmed(while_its_result_is_sent)
+
+    def test_while_a_write_is_held(self):
+        self.assertOthersAreUnharmed(while_a_write_is_held)
+        self.assertFalse(Book.objects.filter(title="never").exists())
+
+
+class ForkTests(KilledMixin, NoAtomicMixin, TestCase):
+    using = "fork"
+
+    def test_before_the_call(self):
+        """All while they connect; the others of a batch see no more of it than this."""
+
+        def kill_children(**kwargs):
+            if os.getpid() != parent:
+                kill_itself()
+
+        parent = os.getpid()
+        connection_created.connect(kill_children)
+        try:
+            results = self.run_calls([targets.add] * 3)
+        finally:
+            connection_created.disconnect(kill_children)
+        for error in results:
+            self.assertIsInstance(error, ChildCrashed)
+        self.assertEqual(self.run_calls([targets.add]), [0])
+
+
+class SpawnTests(KilledMixin, NoAtomicMixin, TestCase):
+    using = "spawn"
+
+
+class WorkersTests(KilledMixin, NoAtomicMixin, TestCase):
+    def run_calls(self, calls):
+        with workers(3, using="fork") as pool:
+            return pool.run_concurrently(calls, timeout=20)
