@@ -343,7 +343,7 @@ class MySQLBaseline(Baseline):
         self._seen.counters.update((name, now[name]) for name in names)
 
     def _learn_new_tables(self, level: Level) -> None:
-        """Take note of the tables that are new at the level, and look at them all."""
+        """Take note of the tables that are new at the level, and look at all."""
         new_tables = self._new_tables(accept_changes=level is Level.CLASS)
         ids = [known.id for known in self._tables.values()]
         # Not one that was used before: triggers may be there that mark it.

@@ -155,9 +155,11 @@ class SQLiteBaseline(Baseline):
 
     def _load(self) -> None:
         self._execute("INSERT INTO txtest_dirty SELECT name FROM txtest_class")
-        self._execute("DELETE FROM txtest_class")
+        was_killed = self._execute("DELETE FROM txtest_class").rowcount
         state = self._execute("SELECT schema, contents FROM txtest_state")
         self._schema_version, contents = state.fetchone()
+        if was_killed:  # what it had created is to be found, and dropped
+            self._schema_version = 0
         for name, columns, rows in pickle.loads(contents):
             self._tables[name] = Table(name, columns)
             self._saved[name] = rows

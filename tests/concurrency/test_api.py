@@ -354,7 +354,7 @@ class ThreadTests(ConcurrentMixin, NoAtomicMixin, TestCase):
 
     def tearDown(self):
         targets.released.set()
-        self.assertTrue(poll(lambda: not call_threads("")))
+        self.assertTrue(poll(lambda: not call_threads()))
         targets.released.clear()
 
     def test_no_thread_is_left(self):
@@ -706,10 +706,13 @@ class TransactionTestCaseTests(TransactionTestCase):
         self.assertEqual(results, [["Emma"], ["Emma"]])
 
 
-def call_threads(name: str) -> list[threading.Thread]:
-    """Return the threads that make a call of the target with this name."""
+def call_threads(name: str = "") -> list[threading.Thread]:
+    """Return the threads that make calls, or those of the target with this name."""
+    end = f":{name})" if name else ""
     return [
-        thread for thread in threading.enumerate() if thread.name.endswith(f":{name})")
+        thread
+        for thread in threading.enumerate()
+        if thread.name.startswith("txtest call") and thread.name.endswith(end)
     ]
 
 

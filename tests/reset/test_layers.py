@@ -115,6 +115,8 @@ STATEMENTS = (
     "DELETE FROM copy WHERE id = {0}",
     "INSERT INTO visit SELECT * FROM visit WHERE day = {0}",
     "DELETE FROM visit",
+    "CREATE TABLE made_{0} AS SELECT * FROM visit",
+    "INSERT INTO made_{0} SELECT * FROM visit",
 )
 POSTGRESQL_STATEMENTS = (
     "TRUNCATE shelf CASCADE",
@@ -184,11 +186,38 @@ class LayersTests(unittest.TestCase):
     @given(st.lists(operations, max_size=6), st.booleans())
     def test_rows_come_back(self, operations, leaves_a_transaction):
         self.layers.begin_test()
-        for how, write in operations:
-            how(write)
+        _run(operations)
         if leaves_a_transaction:
             left_open(partial(insert_book, "left", 1))
         self.layers.end_test()
+        assert_same(dump(), self.before)
+
+    @settings(max_examples=60, deadline=None)
+    @given(*[st.lists(operations, max_size=4)] * 4, st.booleans())
+    def test_a_checkpoint(self, first, second, third, last, leaves_a_transaction):
+        self.layers.begin_test()
+        try:
+            _run(first)
+            if leaves_a_transaction:
+                left_open(partial(insert_book, "left", 1))
+            with self.layers.checkpoint() as put_back:
+                at_checkpoint = dump()
+                for operations in (second, third, second):
+                    _run(operations)
+                    if leaves_a_transaction:
+                        left_open(partial(insert_book, "left", 1))
+                    put_back()
+                    assert_same(dump(), at_checkpoint)
+                _run(third)
+                at_the_end = dump()
+            assert_same(dump(), at_the_end)
+            with self.layers.checkpoint() as put_back:
+                _run(last)
+                put_back()
+                assert_same(dump(), at_the_end)
+            _run(last)
+        finally:
+            self.layers.end_test()
         assert_same(dump(), self.before)
 
     def test_an_error_in_the_middle(self):
@@ -198,3 +227,8 @@ class LayersTests(unittest.TestCase):
             Genre.objects.create(name="new")
         self.layers.end_test()
         assert_same(dump(), self.before)
+
+
+def _run(operations):
+    for how, write in operations:
+        how(write)

@@ -9,6 +9,7 @@ from django.db import connection, connections
 from django.test import TestCase, TransactionTestCase
 
 from django_txtest import NoAtomicMixin, call_concurrently
+from django_txtest.reset import current_layers
 from tests.concurrency import targets
 from tests.library.models import Book, Genre, Loan
 
@@ -24,11 +25,15 @@ class ExpectationsMixin:
             self.assertEqual(genres, GENRES, alias)
             self.assertFalse(Loan.objects.using(alias).exists(), alias)
             self.assertFalse(Book.objects.using(alias).exists(), alias)
+        self.assertNotIn("left_over", connection.introspection.table_names())
 
     def spoil(self):
         if os.environ.get("TXTEST_SUITE_KILL") == type(self).__name__:
             Book.objects.create(title="The last words")
-            os.kill(os.getpid(), signal.SIGKILL)
+            connection.cursor().execute("CREATE TABLE left_over (id integer)")
+            with current_layers().checkpoint():
+                Genre.objects.all().delete()
+                os.kill(os.getpid(), signal.SIGKILL)
         for alias in self.databases:
             Genre.objects.using(alias).filter(name="Crime").delete()
             Book.objects.using(alias).create(title="Emma")
