@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 import unittest
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from django_txtest.reset import Layers, Leftovers
 
@@ -200,9 +200,32 @@ class Hazards:
             self.layers.end_test()
             if not self.layers.keeps_connections:
                 connection.close()
+        if self.level == 2:
+            self.check_a_checkpoint(spoil)
         type(self).before = dump()  # of the next one, if this one fails
         assert_same(self.before, before)
         self.assertNotEqual(spoilt, before, "nothing was spoilt")
+
+    def check_a_checkpoint(self, spoil):
+        """Check that within a test, too, the rows come back to where they were."""
+        # What cannot be done twice may fail.
+        errors = DatabaseError, sqlite3.Error
+        self.layers.begin_test()
+        with self.layers.checkpoint() as put_back:
+            spoil()
+            put_back()
+            assert_same(dump(), self.before)
+            with suppress(*errors):
+                spoil()
+        with self.layers.checkpoint() as put_back:
+            at_checkpoint = dump()
+            with suppress(*errors):
+                spoil()
+            put_back()
+            assert_same(dump(), at_checkpoint)
+        self.layers.end_test()
+        if not self.layers.keeps_connections:
+            connection.close()
 
 
 def assert_same(after, before):

@@ -209,7 +209,7 @@ class CheckpointTests(unittest.TestCase):
         self.layers._has_class_data = False
         self.assertEqual(rows(), self.migrated)
         execute("CREATE TABLE t_a (id integer)")
-        for number in range(2):
+        for number in (1, 2):
             self.spoil(number)
             with self.layers.checkpoint() as put_back:
                 at_checkpoint = rows()
