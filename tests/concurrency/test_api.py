@@ -658,7 +658,10 @@ class HelperTests(NoAtomicMixin, TestCase):
     @override_settings(TXTEST_CALL_TIMEOUT=1, TXTEST_CALL_USING="threads")
     def test_the_timeout_of_the_settings(self):
         [hung] = call_concurrently(1, targets.hang)
+        targets.released.set()
         self.assertEqual(hung.timeout, 1.0)
+        self.assertTrue(poll(lambda: not call_threads()))
+        targets.released.clear()
 
 
 class AsyncTests(NoAtomicMixin, TestCase):
@@ -666,13 +669,13 @@ class AsyncTests(NoAtomicMixin, TestCase):
 
     async def test_every_mode(self):
         await Book.objects.acreate(title="Emma")
-        for using in ("spawn", "threads", "inline"):
+        for using in ("fork", "spawn", "threads", "inline", None):
             results = run_concurrently([targets.titles, targets.leave], using=using)
             self.assertEqual(results[0], ["Emma"], using)
             self.assertIsInstance(results[1].original, SystemExit)
 
     async def test_databases_that_the_test_may_not_use(self):
-        for using in ("spawn", "threads"):
+        for using in ("fork", "spawn", "threads"):
             call = (targets.titles, {"using": "other"})
             [error] = run_concurrently([call], using=using)
             self.assertIn("databases", str(error))
