@@ -18,6 +18,7 @@ from shop.services import fixed, racy
 from shop.throwaway import throwaway_database
 
 NAMES = [race.name for race in RACES]
+MEETINGS = {"writes": "writes", "start": "start", "none": None}
 
 
 def at_least(minimum: int) -> Callable[[str], int]:
@@ -80,25 +81,35 @@ class Command(BaseCommand):
         parser.add_argument(
             "--batches",
             type=at_least(1),
-            default=10,
+            default=5,
             metavar="N",
-            help="batches of each service (default: 10)",
+            help="batches of each service (default: 5)",
         )
         parser.add_argument(
             "--using",
-            choices=["threads", "spawn", "inline"],
-            default="threads",
-            help="how the calls are made: in threads (the default), in processes of "
-            "their own, or inline, one after another, where no race can show",
+            choices=["fork", "threads", "spawn", "inline"],
+            default="fork" if sys.platform == "linux" else "threads",
+            help="how the calls are made: in copies of this process, in threads, in "
+            "fresh processes, or inline, one after another, where no race can show "
+            "(default: %(default)s)",
+        )
+        parser.add_argument(
+            "--meet",
+            choices=MEETINGS,
+            default="writes",
+            help="when the calls wait for one another: before each of their writes "
+            "(the default), at the start only, or never. Then see how many of the "
+            "batches still go wrong",
         )
 
-    def handle(self, *, races, calls, batches, using, **options):
+    def handle(self, *, races, calls, batches, using, meet, **options):
         if unknown := set(races) - set(NAMES):
             raise CommandError(
                 f"No such race: {', '.join(sorted(unknown))}. "
                 f"There are {', '.join(NAMES)}."
             )
         self.n, self.batches, self.using = calls, batches, using
+        self.meet = MEETINGS[meet]
         chosen = [race for race in RACES if race.name in races or not races]
         try:
             with throwaway_database():
@@ -157,7 +168,7 @@ class Command(BaseCommand):
         for batch in range(1, self.batches + 1):
             self.progress(f"  {version:7}  batch {batch} of {self.batches} ...")
             calls = race.calls(services, self.n)
-            tally.add(race, run_concurrently(calls, using=self.using))
+            tally.add(race, run_concurrently(calls, using=self.using, meet=self.meet))
         self.progress("")
         return tally
 
