@@ -38,7 +38,7 @@ copybutton_prompt_is_regexp = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 # Aliases keep their names in signatures.
-autodoc_type_aliases = {"CallSpec": "CallSpec", "Target": "Target"}
+autodoc_type_aliases = {name: name for name in ("CallSpec", "Check", "Target")}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 68
 
@@ -47,7 +47,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(contextlib|collections\.abc|typing|django|unittest)\..*"),
     (r"py:(class|exc)", r"(BaseException|ValueError|TypeError|Exception)"),
     (r"py:class", r"(Any|AbstractContextManager|Callable|Iterable|NoReturn)"),
-    (r"py:class", r"(bool|dict|float|int|list|str|tuple|CallSpec|Target)"),
+    (r"py:class", r"(bool|dict|float|int|list|str|tuple|CallSpec|Check|Target)"),
 ]
 
 doctest_global_setup = """
