@@ -291,8 +291,9 @@ def detection(options: argparse.Namespace) -> list[dict]:
                     }
                 )
             cells += f"{f'{seen[0]} / {seen[1]} of {trials}':>16}"
-            print(f"\r{title:22}{cells}", end="", flush=True)
-        print()
+            if sys.stdout.isatty():
+                print(f"\r{title:22}{cells}", end="", flush=True)
+        print(f"\r{title:22}{cells}" if sys.stdout.isatty() else f"{title:22}{cells}")
     return figures
 
 

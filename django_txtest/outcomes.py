@@ -103,7 +103,7 @@ class Results(list[Any]):
         wrong = [run for run in self.runs if run.went_wrong]
         lines = [f"{len(wrong)} of {len(self.runs)} runs went wrong."]
         ways = Counter(run._way() for run in wrong)
-        lines += [f"  {count} times: {way}" for way, count in ways.most_common()]
+        lines += [f"  {count} x {way}" for way, count in ways.most_common()]
         return "\n".join(lines)
 
     def _way(self) -> str:

@@ -144,8 +144,9 @@ class Workers:
     What `workers` yields.
     """
 
-    def __init__(self, n: int, pool: Pool | None) -> None:
+    def __init__(self, n: int, using: str, pool: Pool | None) -> None:
         self._n = n
+        self._using = using
         self._pool = pool
 
     def run_concurrently(
@@ -160,19 +161,19 @@ class Workers:
         :raises InvalidCall: if they are more than there are workers.
         :raises PicklingError: if a call cannot be sent to a process.
         """
-        parsed = parse_calls(calls)
+        parsed = parse_calls(calls := list(calls))
         if len(parsed) > self._n:
             raise InvalidCall(
                 f"There are {len(parsed)} calls for {self._n} workers. Ask for more: "
                 f"workers({len(parsed)})."
             )
-        check_meet(meet)
-        timeout = check_timeout(timeout)
         if self._pool is None:
-            aliases = usable_aliases(shared=True)
-            return Results(run_in_threads(parsed, aliases, meet, timeout))
+            return run_concurrently(
+                calls, using=self._using, meet=meet, timeout=timeout
+            )
+        check_meet(meet)
         usable_aliases(shared=True)  # not inside an atomic block
-        return Results(self._pool.run(parsed, meet, timeout))
+        return Results(self._pool.run(parsed, meet, check_timeout(timeout)))
 
     def call_concurrently(
         self, n: int, target: Target, /, *args: Any, **kwargs: Any
@@ -193,21 +194,20 @@ def workers(n: int, *, using: str | None = None) -> Iterator[Workers]:
     but for overridden settings; so calls are sent to them, and must be such that
     cloudpickle can pickle them. A batch takes milliseconds.
 
-    :param using: ``"fork"`` or ``"threads"``, which are made anew for each batch. The
-        default is as for `run_concurrently`, but never fresh processes.
+    :param using: as for `run_concurrently`. Only forked processes stay: where that is
+        not ``"fork"``, threads or processes are made anew for each batch.
     :raises AtomicBlockError: inside an atomic block.
     :raises DatabaseNotSupported: if a database cannot be shared between calls.
     """
     if not isinstance(n, int) or n < 1:
         raise InvalidCall(f"{n!r} is not a positive number of workers.")
     check_mode(using)
-    if using not in (None, "fork", "threads"):
-        raise InvalidCall(f"Workers can be forked or threads, not {using!r}.")
-    if (using or default_mode()) != "fork":
-        yield Workers(n, None)
+    using = using or default_mode()
+    if using != "fork":
+        yield Workers(n, using, None)
         return
     with closing(Pool(usable_aliases(shared=True))) as pool:
-        made = Workers(n, pool)
+        made = Workers(n, using, pool)
         # Its processes are made, and connect, with the first batch: here.
         made.call_concurrently(n, int).raise_errors()
         yield made

@@ -78,6 +78,14 @@ def _finish(value: Any) -> Any:
     return value
 
 
+def frames_of_call(frames: Sequence[str]) -> str:
+    """Return the text of a stack, the most recent call last, from the target on."""
+    for number in range(len(frames), 0, -1):
+        if f'File "{__file__}"' in frames[number - 1]:
+            return "\n".join(frame.rstrip("\n") for frame in frames[number:])
+    return "\n".join(frame.rstrip("\n") for frame in frames)
+
+
 async def _wait_for(value: Awaitable[Any]) -> Any:
     return await value
 

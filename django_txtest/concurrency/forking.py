@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -42,7 +43,10 @@ class ForkedProcess(ProcessParticipant):
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         try:
-            self.pid = os.fork()
+            with warnings.catch_warnings():
+                # Of threads, which `fork_obstacle` knows better.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self.pid = os.fork()
         except OSError:
             self.close()
             raise

@@ -20,7 +20,7 @@ from django.db import connections
 
 from django_txtest.concurrency import measuring
 from django_txtest.concurrency.batch import START_TIMEOUT, Participant
-from django_txtest.concurrency.calls import Call
+from django_txtest.concurrency.calls import Call, frames_of_call
 from django_txtest.concurrency.child import STACK_SIGNAL
 from django_txtest.databases import get_database
 from django_txtest.exceptions import CallError, CallTimeout, ChildCrashed, PicklingError
@@ -135,7 +135,7 @@ class ProcessParticipant(Participant):
         text = _take_text(self._stack_file)
         # The most recent call is first, and what made the call is last.
         frames = [line for line in text.splitlines() if line.startswith("  File")]
-        self._stack = "\n".join(reversed(frames))
+        self._stack = frames_of_call(frames[::-1])
 
     def outcome(self) -> Outcome:
         """Return what became of the call; show what the process printed."""

@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from django_txtest.concurrency.batch import START_TIMEOUT, Participant, conduct
-from django_txtest.concurrency.calls import Call
+from django_txtest.concurrency.calls import Call, frames_of_call
 from django_txtest.concurrency.child import take_part
 from django_txtest.concurrency.line import DONE, Line
 from django_txtest.databases import end_connection, get_database
@@ -88,7 +88,8 @@ class ThreadParticipant(Participant):
         """Remember where the thread is, if it has no outcome yet."""
         if self._thread.ident is not None and not self.is_over:
             frame = sys._current_frames().get(self._thread.ident)
-            self._stack = "".join(traceback.format_stack(frame)) if frame else ""
+            stack = traceback.format_stack(frame) if frame else []
+            self._stack = frames_of_call(stack)
 
     def refuse_databases(self) -> None:
         """Let the thread, which goes on, never again use a database."""

@@ -45,7 +45,7 @@ class RepeatMixin:
         results = self.repeat(lend, check=self.no_update_was_lost)
         self.assertTrue(results.went_wrong)
         self.assertIn("5 of 5 runs went wrong.", results.report())
-        with self.assertRaisesRegex(RunsWentWrong, "5 times: the check returned False"):
+        with self.assertRaisesRegex(RunsWentWrong, "5 x the check returned False"):
             results.raise_errors()
 
     def test_calls_that_raise(self):

@@ -64,16 +64,16 @@ class WorkersTests(SessionsMixin, NoAtomicMixin, TestCase):
             self.assertEqual(added, 0)
             self.assertEqual(pool.call_concurrently(2, targets.add), [0, 0])
 
-    def test_threads(self):
-        with workers(2, using="threads") as pool:
-            self.assertEqual(pool.call_concurrently(2, targets.pid), [os.getpid()] * 2)
+    def test_other_modes(self):
+        for using in ("threads", "inline"):
+            with workers(2, using=using) as pool:
+                pids = pool.call_concurrently(2, targets.pid)
+            self.assertEqual(pids, [os.getpid()] * 2)
 
     def test_bad_arguments(self):
         for n in (0, "2", 1.0):
             with self.assertRaisesRegex(InvalidCall, "number of workers"), workers(n):
                 pass
-        with self.assertRaisesRegex(InvalidCall, "spawn"), workers(1, using="spawn"):
-            pass
         with workers(1, using="fork") as pool:
             with self.assertRaisesRegex(InvalidCall, r"workers\(2\)"):
                 pool.call_concurrently(2, targets.add)
