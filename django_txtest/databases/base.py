@@ -199,7 +199,7 @@ class Database:
         connection = self.connection
         if not connection.features.supports_sequence_reset:
             return
-        sequences = connection.introspection.sequence_list()
+        sequences = self._sequences()
         statements = [
             *connection.ops.sequence_reset_by_name_sql(no_style(), sequences),
             *self._advance_sequences_sql(),
@@ -207,6 +207,10 @@ class Database:
         with transaction.atomic(connection.alias):
             for statement in statements:
                 self._execute(statement)
+
+    def _sequences(self) -> list[dict[str, Any]]:
+        sequences: list[dict[str, Any]] = self.connection.introspection.sequence_list()
+        return sequences
 
     def _advance_sequences_sql(self) -> list[str]:
         from django.apps import apps

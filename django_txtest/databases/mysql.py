@@ -252,6 +252,19 @@ class MySQL(Database):
         with self.exact_writes():
             super().replace(contents)
 
+    def _sequences(self) -> list[dict[str, Any]]:
+        # Django looks at the table of each model, which may be in another database.
+        introspection = self.connection.introspection
+        names = introspection.django_table_names(
+            only_existing=True, include_views=False
+        )
+        with self.connection.cursor() as cursor:
+            return [
+                sequence
+                for name in names
+                for sequence in introspection.get_sequences(cursor, name)
+            ]
+
     @contextmanager
     def variables(self, values: dict[str, str]) -> Iterator[None]:
         """Within the block, give variables of the session other values."""
