@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import unittest
 from collections import Counter
@@ -54,6 +55,30 @@ SELECT oid::text, encode(lo_get(oid), 'hex')
 FROM pg_largeobject_metadata
 """
 
+# Each value by its bytes, or 'NULL', which are none. A float has more digits than it
+# is shown with; a double is shown with all.
+_MYSQL_COLUMNS = """
+SELECT CONCAT('`', REPLACE(t.TABLE_NAME, '`', '``'), '`'),
+       REPLACE(CASE c.DATA_TYPE
+                   WHEN 'float' THEN 'COALESCE(HEX(CONCAT(? + 0e0)), ''NULL'')'
+                   ELSE 'COALESCE(HEX(CONCAT(?)), ''NULL'')' END,
+               '?', CONCAT('`', REPLACE(c.COLUMN_NAME, '`', '``'), '`'))
+FROM information_schema.TABLES t
+JOIN information_schema.COLUMNS c
+  ON c.TABLE_SCHEMA = t.TABLE_SCHEMA AND c.TABLE_NAME = t.TABLE_NAME
+WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_TYPE = 'BASE TABLE'
+  AND t.TABLE_NAME NOT LIKE 'txtest|_%' ESCAPE '|'
+ORDER BY t.TABLE_NAME, c.ORDINAL_POSITION
+"""
+
+_MYSQL_TRIGGERS = """
+SELECT CONCAT('`', REPLACE(TRIGGER_NAME, '`', '``'), '`'), ROW_NUMBER() OVER (
+    PARTITION BY EVENT_OBJECT_TABLE, EVENT_MANIPULATION, ACTION_TIMING
+    ORDER BY ACTION_ORDER)
+FROM information_schema.TRIGGERS
+WHERE TRIGGER_SCHEMA = DATABASE() AND TRIGGER_NAME NOT LIKE 'txtest|_%' ESCAPE '|'
+"""
+
 
 def execute(sql):
     """Execute one statement or more, and return the rows of the last one."""
@@ -61,7 +86,12 @@ def execute(sql):
         if connection.vendor == "sqlite":
             cursor.executescript(sql)
             return []
-        cursor.execute(sql)
+        # MariaDB takes one statement at a time; no value in these tests has a "; ".
+        statements = [sql]
+        if connection.vendor == "mysql":
+            statements = filter(str.strip, re.split(r";\s", sql))
+        for statement in statements:
+            cursor.execute(statement)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -72,6 +102,8 @@ def dump():
     """
     if connection.vendor == "sqlite":
         return _dump_sqlite()
+    if connection.vendor == "mysql":
+        return _dump_mysql()
     other = connection.copy()
     try:
         with other.cursor() as cursor:
@@ -104,6 +136,40 @@ def _dump_sqlite():
             for name in tables
             for row in other.execute('SELECT * FROM "' + name.replace('"', '""') + '"')
         )
+
+
+def _dump_mysql():
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute(_MYSQL_COLUMNS)
+            tables: dict[str, list[str]] = {}
+            for table, value in cursor.fetchall():
+                tables.setdefault(table, []).append(value)
+            schema = []
+            for table in tables:
+                cursor.execute(f"SHOW CREATE TABLE {table}")
+                # Keys only ever rise.
+                schema.append(re.sub(r" AUTO_INCREMENT=\d+", "", cursor.fetchone()[1]))
+            cursor.execute(_MYSQL_TRIGGERS)
+            for name, order in cursor.fetchall():
+                cursor.execute(f"SHOW CREATE TRIGGER {name}")
+                *statement, _ = cursor.fetchone()  # the last one is when it was made
+                schema.append(repr((order, statement)))
+            cursor.execute(
+                " UNION ALL ".join(
+                    f"SELECT {_literal(table)}, CONCAT_WS(' ', {', '.join(values)}) "
+                    f"FROM {table}"
+                    for table, values in tables.items()
+                )
+            )
+            return Counter(schema) + Counter(cursor.fetchall())
+    finally:
+        other.close()
+
+
+def _literal(text):
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def begin_class(cls):

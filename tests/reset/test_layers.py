@@ -81,8 +81,8 @@ WRITES = (
 _TABLES = """
     CREATE TABLE shelf (id integer PRIMARY KEY, label varchar(20) UNIQUE);
     CREATE TABLE copy (id integer PRIMARY KEY,
-        shelf integer REFERENCES shelf ON DELETE CASCADE ON UPDATE CASCADE,
-        next_to integer REFERENCES copy ON DELETE SET NULL);
+        shelf integer REFERENCES shelf (id) ON DELETE CASCADE ON UPDATE CASCADE,
+        next_to integer REFERENCES copy (id) ON DELETE SET NULL);
     CREATE TABLE visit (day integer, visitor varchar(20));
     CREATE TABLE history (what varchar(20));
     INSERT INTO shelf VALUES (1, 'a'), (2, 'b'), (3, 'c');
@@ -106,6 +106,19 @@ _SQLITE_TABLES = """
     CREATE TRIGGER note_d AFTER DELETE ON copy
         BEGIN INSERT INTO history VALUES ('DELETE'); END;
     """
+_MYSQL_TABLES = """
+    CREATE TRIGGER note_i AFTER INSERT ON copy
+        FOR EACH ROW INSERT INTO history VALUES ('INSERT');
+    CREATE TRIGGER note_u BEFORE UPDATE ON copy
+        FOR EACH ROW INSERT INTO history VALUES ('UPDATE');
+    CREATE TRIGGER note_d AFTER DELETE ON copy
+        FOR EACH ROW INSERT INTO history VALUES ('DELETE');
+    """
+_MORE_TABLES = {
+    "mysql": _MYSQL_TABLES,
+    "postgresql": _POSTGRESQL_TABLES,
+    "sqlite": _SQLITE_TABLES,
+}
 STATEMENTS = (
     "DELETE FROM shelf WHERE id = {0}",
     "UPDATE shelf SET id = id + 10 WHERE id >= {0}",
@@ -120,6 +133,12 @@ STATEMENTS = (
 OWNERS_STATEMENTS = (
     "CREATE TABLE made_{0} AS SELECT * FROM visit",
     "INSERT INTO made_{0} SELECT * FROM visit",
+)
+MYSQL_STATEMENTS = (
+    "TRUNCATE visit",
+    "REPLACE INTO shelf VALUES ({0}, 'r{0}')",
+    "INSERT INTO shelf VALUES ({0}, 'a') ON DUPLICATE KEY UPDATE label = 'd{0}'",
+    "DELETE shelf, visit FROM shelf JOIN visit WHERE shelf.id = {0}",
 )
 POSTGRESQL_STATEMENTS = (
     "TRUNCATE shelf CASCADE",
@@ -143,6 +162,8 @@ def statements():
     choices = STATEMENTS
     if connection.vendor == "postgresql":
         choices += POSTGRESQL_STATEMENTS
+    elif connection.vendor == "mysql":
+        choices += MYSQL_STATEMENTS
     if may_do_anything():
         choices += OWNERS_STATEMENTS
     return st.builds(
@@ -180,8 +201,7 @@ class LayersTests(unittest.TestCase):
         Book.objects.create(title="", sequel_to=first, details=[None, 1.5, "\u00e9"])
         Reader.objects.create(name="Ann").borrowed.add(first)
         Loan.objects.create(pk=3, reader="Ann")
-        is_sqlite = connection.vendor == "sqlite"
-        execute(_TABLES + (_SQLITE_TABLES if is_sqlite else _POSTGRESQL_TABLES))
+        execute(_TABLES + _MORE_TABLES[connection.vendor])
         cls.other_process = OtherProcess(cls)
         cls.layers.begin_test()
         cls.before = dump()

@@ -35,19 +35,38 @@ POSTGRESQL_COLUMNS = {
     "int4range": ("'[1,5)'", "'empty'", "NULL"),
     "interval": ("'1 mon -3 days'", "'0'", "NULL"),
 }
+# There a backslash escapes, and a timestamp is of this epoch.
+MYSQL_COLUMNS = {
+    "text": ("''", "'it''s \"1,(2)\" \\\\'", "NULL"),
+    "float": ("0.1", "16777217", "-0.0"),
+    "timestamp": ("'2020-01-02 03:04:05'", "'1970-01-02'", "'2037-12-31 23:59:59'"),
+    "datetime(6)": ("'2020-01-02 03:04:05.678901'", "'1000-01-01'", "NULL"),
+    "time(3)": ("'-838:59:59'", "'00:00:00.123'", "NULL"),
+    "date": ("'2020-02-29'", "'9999-12-31'", "NULL"),
+    "blob": (r"x'00FF5C27'", "''", "NULL"),
+    "json": ("'{\"a\": [1, null]}'", "'null'", "NULL"),
+    "bit(9)": ("b'100000001'", "0", "NULL"),
+    "varchar(9) CHARACTER SET latin1": ("'\u00e9'", "' '", "NULL"),
+    "enum('x', 'y')": ("'x'", "2", "NULL"),
+}
 ACTIONS = ("NO ACTION", "RESTRICT", "CASCADE", "SET NULL")
 WAITS = ("", "DEFERRABLE", "DEFERRABLE INITIALLY DEFERRED")
 KEYS = ("PRIMARY KEY", "PRIMARY KEY", "UNIQUE", "")
 
 
-def is_postgresql():
-    return connection.vendor == "postgresql"
+MORE_COLUMNS = {
+    "mysql": MYSQL_COLUMNS,
+    "postgresql": POSTGRESQL_COLUMNS,
+    "sqlite": {},
+}
 
 
 @st.composite
 def tables(draw):
     """Draw the statements that make a few tables, and those that write to them."""
-    columns = COLUMNS | (POSTGRESQL_COLUMNS if is_postgresql() else {})
+    columns = COLUMNS | MORE_COLUMNS[connection.vendor]
+    cascade = " CASCADE" if connection.vendor == "postgresql" else ""
+    waits = WAITS[:1] if connection.vendor == "mysql" else WAITS
     kinds = draw(st.lists(st.sampled_from(sorted(columns)), min_size=1, max_size=3))
     keys = draw(st.lists(st.sampled_from(KEYS), min_size=1, max_size=3))
     with_key = [number for number, key in enumerate(keys) if key]
@@ -61,12 +80,12 @@ def tables(draw):
                 f"FOREIGN KEY (r) REFERENCES t{draw(st.sampled_from(with_key))} (id) "
                 f"ON DELETE {draw(st.sampled_from(ACTIONS))} "
                 f"ON UPDATE {draw(st.sampled_from(ACTIONS))} "
-                f"{draw(st.sampled_from(WAITS))}"
+                f"{draw(st.sampled_from(waits))}"
             )
-            if is_postgresql():  # it wants the other table to be there
-                links.append(f"ALTER TABLE t{number} ADD {link}")
-            else:
+            if connection.vendor == "sqlite":  # it cannot add one
                 parts.append(link)
+            else:  # the other table has to be there
+                links.append(f"ALTER TABLE t{number} ADD {link}")
         make.append(f"CREATE TABLE t{number} ({', '.join(parts)})")
         for row in range(3):
             values = ", ".join(columns[kind][row] for kind in kinds)
@@ -86,7 +105,7 @@ def tables(draw):
             f"UPDATE t{number} SET r = 1",
             f"DELETE FROM t{number} WHERE id = 1",
             f"DELETE FROM t{number}",
-            f"TRUNCATE t{number} CASCADE",
+            f"TRUNCATE t{number}{cascade}",
         ]
     writers = [here, in_a_thread, rolled_back, another_process]
     operations = draw(

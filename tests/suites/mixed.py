@@ -134,8 +134,13 @@ class TrickyTablesTests(NoAtomicMixin, ExpectationsMixin, TestCase):
 
     @classmethod
     def owners(cls):
-        for number, check in enumerate(cls.checks):
-            for action in cls.actions:
+        actions, checks = cls.actions, cls.checks
+        if connection.vendor == "mysql":
+            # InnoDB knows of no default, and checks each row at once.
+            actions = [action for action in actions if action != "SET DEFAULT"]
+            checks = ("",)
+        for number, check in enumerate(checks):
+            for action in actions:
                 yield f"_{action.lower().replace(' ', '_')}_{number}", action, check
 
     def rows(self, table):

@@ -57,7 +57,7 @@ class SuiteTests(SuitesMixin, unittest.TestCase):
                 # It may not know of the sessions of others.
                 databases = r"`test\_suite\_%`.*"
                 cursor.execute(f"GRANT ALL ON {databases} TO {user}@localhost")
-                self.run_suite(count=13)
+                self.run_suite(count=14)
                 cursor.execute(f"REVOKE TRIGGER ON {databases} FROM {user}@localhost")
                 self.run_suite(module="mixed.SecondCommittingTests", count=3)
             finally:
