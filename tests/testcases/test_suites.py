@@ -59,7 +59,7 @@ class SuiteTests(SuitesMixin, unittest.TestCase):
                 cursor.execute(f"GRANT ALL ON {databases} TO {user}@localhost")
                 self.run_suite(count=14)
                 cursor.execute(f"REVOKE TRIGGER ON {databases} FROM {user}@localhost")
-                self.run_suite(module="mixed.SecondCommittingTests", count=3)
+                self.run_suite(module="suites.mixed.SecondCommittingTests", count=3)
             finally:
                 cursor.execute(f"DROP USER {user}@localhost")
 
