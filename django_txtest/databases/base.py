@@ -208,8 +208,8 @@ class Database:
             for statement in statements:
                 self._execute(statement)
 
-    def _sequences(self) -> list[dict[str, Any]]:
-        sequences: list[dict[str, Any]] = self.connection.introspection.sequence_list()
+    def _sequences(self) -> list[Any]:
+        sequences: list[Any] = self.connection.introspection.sequence_list()
         return sequences
 
     def _advance_sequences_sql(self) -> list[str]:

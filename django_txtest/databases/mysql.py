@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -37,6 +38,18 @@ WHERE p.DB = DATABASE() AND p.ID <> CONNECTION_ID()
 ORDER BY t.trx_started
 """
 
+# Not INNODB_TRX, which shows the same for ever to who asks more often than each 0.1 s.
+# Transactions of a deadlock that was are shown before this list.
+_TRANSACTIONS = "LIST OF TRANSACTIONS FOR EACH SESSION"
+_WAITING_TRANSACTION = re.compile(r"^LOCK WAIT .*\n\S+ thread id (\d+)", re.MULTILINE)
+
+# For what InnoDB knows nothing of: what a table is, a table of another engine, and the
+# locks that GET_LOCK() takes.
+_WAITING_SESSIONS = """
+SELECT ID FROM information_schema.PROCESSLIST
+WHERE STATE LIKE 'Waiting for % lock' OR STATE = 'User lock'
+"""
+
 _LOCK_WAITS = ("innodb_lock_wait_timeout", "lock_wait_timeout")
 
 # Waited for too long, deadlock, and MySQL's answer to NOWAIT.
@@ -69,6 +82,25 @@ class MySQL(Database):
         They may have ended: no number is given twice.
         """
         return list(reported)
+
+    def waiting_pids(self, pids: Sequence[int]) -> set[int] | None:
+        """Return those of the sessions that wait for a lock which another one has.
+
+        Only an account with the PROCESS privilege may know.
+        """
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute("SHOW ENGINE INNODB STATUS")
+                _, _, status = cursor.fetchone()
+                cursor.execute(_WAITING_SESSIONS)
+                waiting = {pid for (pid,) in cursor.fetchall()}
+        except DatabaseError as error:
+            if _code(error) in _ACCESS_DENIED:
+                return None
+            raise
+        _, _, transactions = status.partition(_TRANSACTIONS)
+        waiting.update(map(int, _WAITING_TRANSACTION.findall(transactions)))
+        return waiting.intersection(pids)
 
     def cancel(self, pid: int) -> None:
         """Cancel what session `pid` is executing."""
@@ -252,18 +284,17 @@ class MySQL(Database):
         with self.exact_writes():
             super().replace(contents)
 
-    def _sequences(self) -> list[dict[str, Any]]:
+    def _sequences(self) -> list[Any]:
         # Django looks at the table of each model, which may be in another database.
         introspection = self.connection.introspection
         names = introspection.django_table_names(
             only_existing=True, include_views=False
         )
+        sequences: list[Any] = []
         with self.connection.cursor() as cursor:
-            return [
-                sequence
-                for name in names
-                for sequence in introspection.get_sequences(cursor, name)
-            ]
+            for name in names:
+                sequences += introspection.get_sequences(cursor, name)
+        return sequences
 
     @contextmanager
     def variables(self, values: dict[str, str]) -> Iterator[None]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import unittest
+from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
@@ -11,6 +12,22 @@ from django.test import TestCase
 from django_txtest import NoAtomicMixin
 from django_txtest.databases import Database, get_database
 from tests.library.models import Book, Genre
+from tests.utils import poll
+
+# By the vendor: what takes a lock, and what waits for it in another session.
+WAITS = {
+    "mysql": [
+        ("UPDATE library_genre SET name = name WHERE id = 1",) * 2,
+        ("SELECT * FROM library_genre", "ALTER TABLE library_genre COMMENT 'x'"),
+        ("LOCK TABLES library_genre WRITE", "DELETE FROM library_genre"),
+        ("SELECT GET_LOCK('txtest', 60)",) * 2,
+    ],
+    "postgresql": [
+        ("UPDATE library_genre SET name = name WHERE id = 1",) * 2,
+        ("SELECT * FROM library_genre", "TRUNCATE library_genre CASCADE"),
+        ("SELECT pg_advisory_lock(1)",) * 2,
+    ],
+}
 
 
 class EveryDatabaseTests(NoAtomicMixin, TestCase):
@@ -113,6 +130,39 @@ class EveryDatabaseTests(NoAtomicMixin, TestCase):
         with get_database(connection).bounded_lock_waits(0.5):
             self.assertNotEqual(bound(), before)
         self.assertEqual(bound(), before)
+
+    def test_sessions_that_wait_for_a_lock(self):
+        database = get_database(connection)
+        if connection.vendor == "sqlite":
+            self.assertIsNone(database.waiting_pids([1]))
+        for take, wait in WAITS.get(connection.vendor, ()):
+            with (
+                self.subTest(wait),
+                database.second_connection() as holder,
+                database.second_connection() as waiter,
+            ):
+                holder.connection.set_autocommit(False)
+                holder._execute(take)
+                self.check_waiting(database, holder.session_pid(), waiter, wait)
+
+    def check_waiting(self, database, holding, waiter, sql):
+        waiting = waiter.session_pid()
+        pids = [holding, waiting]
+        self.assertEqual(database.waiting_pids(pids), set())
+        thread = threading.Thread(target=self.wait_for_a_lock, args=[waiter, sql])
+        waiter.connection.inc_thread_sharing()
+        thread.start()
+        # Asked often, as some sources would answer the same for ever then.
+        is_seen = poll(lambda: database.waiting_pids(pids) == {waiting}, 10)
+        self.assertEqual(database.waiting_pids([holding]), set())
+        database.terminate(waiting)
+        thread.join()
+        self.assertTrue(is_seen)
+        self.assertEqual(database.waiting_pids(pids), set())
+
+    def wait_for_a_lock(self, database, sql):
+        with suppress(DatabaseError):
+            database._execute(sql)
 
     def test_other_errors_are_no_lock_timeouts(self):
         for database in self.databases_here():

@@ -326,3 +326,4 @@ class PrivilegeTests(unittest.TestCase):
             self.assertFalse(other.has_table("txtest_probe"))
             self.assertIsInstance(get_baseline(other), RewritingBaseline)
             self.assertEqual(other.lock_holders(), [])
+            self.assertIsNone(other.waiting_pids([1]))
