@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import IntEnum
@@ -17,6 +18,11 @@ def schema_message(database: Database, changes: Sequence[str]) -> str:
         f"itself, before it ends. This test database is spoiled: run again without "
         f"--keepdb."
     )
+
+
+def fingerprint(*script: str) -> str:
+    """Return what is kept with what a script installs, to know another version's by."""
+    return hashlib.sha256("\0".join(script).encode()).hexdigest()[:32]
 
 
 class LocksHeld(Exception):

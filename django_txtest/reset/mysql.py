@@ -21,7 +21,13 @@ from django.db import DatabaseError
 from django_txtest.conf import settings
 from django_txtest.databases import MySQL, MySQLTable
 from django_txtest.exceptions import SchemaChanged
-from django_txtest.reset.base import Baseline, Level, LocksHeld, schema_message
+from django_txtest.reset.base import (
+    Baseline,
+    Level,
+    LocksHeld,
+    fingerprint,
+    schema_message,
+)
 
 # The state is filled last: no such statement can be rolled back, and so half of an
 # installation may be there.
@@ -29,10 +35,11 @@ _INSTALL = (
     "CREATE TABLE txtest_dirty (id INT NOT NULL)",
     "CREATE TABLE txtest_class (id INT NOT NULL)",
     "CREATE TABLE txtest_tables (id INT NOT NULL PRIMARY KEY, name TEXT NOT NULL, "
-    "description LONGTEXT NOT NULL, saved TEXT)",
+    "description LONGTEXT NOT NULL, -- JSON: [columns, definition, engine]\n"
+    "saved TEXT)",
     "CREATE TABLE txtest_triggers (position INT NOT NULL PRIMARY KEY, "
     "name TEXT NOT NULL, sql_mode TEXT NOT NULL, statement LONGTEXT NOT NULL)",
-    "CREATE TABLE txtest_state (migrations TEXT NOT NULL)",
+    "CREATE TABLE txtest_state (migrations TEXT NOT NULL, fingerprint TEXT NOT NULL)",
 )
 
 # Triggers are for each row, but one mark for each statement is enough: NOW() is when
@@ -48,6 +55,8 @@ BEGIN
   END IF;
 END
 """
+
+_FINGERPRINT = fingerprint(*_INSTALL, _TRIGGER)
 
 # The server counts the statements of everybody, also those within procedures.
 _SCHEMA_COUNTERS = (
@@ -267,8 +276,9 @@ class MySQLBaseline(Baseline):
     def _is_installed(self) -> bool:
         if not self.database.has_table("txtest_state"):
             return False
-        known = self._rows("SELECT migrations FROM txtest_state")
-        return known == [(self._migrations(),)]
+        # An older version has another row there, or more or fewer columns.
+        state = self._rows("SELECT * FROM txtest_state")
+        return state == [(self._migrations(), _FINGERPRINT)]
 
     def _install(self) -> None:
         self._uninstall()
@@ -283,7 +293,10 @@ class MySQLBaseline(Baseline):
                 [number, table.name, json.dumps(description), saved],
             )
         self._watch()
-        self._execute("INSERT INTO txtest_state VALUES (%s)", [self._migrations()])
+        self._execute(
+            "INSERT INTO txtest_state VALUES (%s, %s)",
+            [self._migrations(), _FINGERPRINT],
+        )
         self._look(self._counters())
 
     def _load(self) -> None:
@@ -300,6 +313,8 @@ class MySQLBaseline(Baseline):
             self._execute("DELETE FROM txtest_class")
 
     def _uninstall(self) -> None:
+        if self.database.has_table("txtest_triggers"):
+            self._recreate_triggers()
         for _, name in self._rows(_TRIGGERS):
             if name.startswith("txtest_"):
                 self._execute(f"DROP TRIGGER `{name}`")

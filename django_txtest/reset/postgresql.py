@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -17,7 +18,13 @@ from django.db import DatabaseError, transaction
 from django_txtest.conf import settings
 from django_txtest.databases import PostgreSQL
 from django_txtest.exceptions import SchemaChanged
-from django_txtest.reset.base import Baseline, Level, LocksHeld, schema_message
+from django_txtest.reset.base import (
+    Baseline,
+    Level,
+    LocksHeld,
+    fingerprint,
+    schema_message,
+)
 
 
 class PostgreSQLBaseline(Baseline):
@@ -77,19 +84,22 @@ class PostgreSQLBaseline(Baseline):
         return is_same_schema and not has_writers
 
     def _is_installed(self) -> bool:
-        (has_schema,) = self._row("SELECT to_regclass('txtest.tables') IS NOT NULL")
-        if not has_schema:
+        # Its functions may be asked only if they are those of this version.
+        (installed,) = self._row(
+            "SELECT obj_description(to_regnamespace('txtest'), 'pg_namespace')"
+        )
+        if installed != fingerprint(_script()):
             return False
         (is_complete,) = self._row("SELECT txtest.is_complete()")
         return bool(is_complete)
 
     def _install(self) -> None:
-        script = resources.files("django_txtest.reset").joinpath("postgresql.sql")
         connection = self.database.connection
         with transaction.atomic(connection.alias), connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = {_lock_timeout()}")
             cursor.execute("DROP SCHEMA IF EXISTS txtest CASCADE")
-            cursor.execute(script.read_text())
+            cursor.execute(_script())
+            cursor.execute(f"COMMENT ON SCHEMA txtest IS '{fingerprint(_script())}'")
             cursor.execute(f"SELECT txtest.keep(1, {_lock_timeout()})")
 
     def _mend_schema(self, error: DatabaseError | None = None) -> None:
@@ -137,6 +147,11 @@ class PostgreSQLBaseline(Baseline):
             cursor.execute(sql)
             row: tuple[Any, ...] = cursor.fetchone()
             return row
+
+
+@cache
+def _script() -> str:
+    return resources.files("django_txtest.reset").joinpath("postgresql.sql").read_text()
 
 
 def _lock_timeout() -> int:

@@ -18,12 +18,20 @@ from django.db import DatabaseError
 from django_txtest.conf import settings
 from django_txtest.databases import SQLite, Table
 from django_txtest.exceptions import SchemaChanged
-from django_txtest.reset.base import Baseline, Level, LocksHeld, schema_message
+from django_txtest.reset.base import (
+    Baseline,
+    Level,
+    LocksHeld,
+    fingerprint,
+    schema_message,
+)
 
 _INSTALL = (
     "CREATE TABLE txtest_dirty (name TEXT)",
     "CREATE TABLE txtest_class (name TEXT)",
-    "CREATE TABLE txtest_state (migrations TEXT, schema INTEGER, contents BLOB)",
+    "CREATE TABLE txtest_state (migrations TEXT, schema INTEGER, "
+    "contents BLOB, -- a pickle: [(name, columns, rows)]\n"
+    "fingerprint TEXT)",
 )
 
 # Triggers of SQLite are for each row: the condition keeps the log short. "Before", as a
@@ -33,6 +41,8 @@ CREATE TRIGGER IF NOT EXISTS "txtest_{operation}_{plain}" BEFORE {operation} ON 
 WHEN NOT EXISTS (SELECT 1 FROM txtest_dirty WHERE name = '{literal}')
 BEGIN INSERT INTO txtest_dirty VALUES ('{literal}'); END
 """
+
+_FINGERPRINT = fingerprint(*_INSTALL, _TRIGGER)
 
 
 class SQLiteBaseline(Baseline):
@@ -145,13 +155,14 @@ class SQLiteBaseline(Baseline):
     # What is kept in the database
 
     def _is_installed(self) -> bool:
-        installed = self._execute(
-            "SELECT 1 FROM sqlite_master WHERE name = 'txtest_state'"
+        # An older version has the table, but may not have the column.
+        has_column = self._execute(
+            "SELECT 1 FROM pragma_table_info('txtest_state') WHERE name = 'fingerprint'"
         ).fetchone()
-        if not installed:
+        if not has_column:
             return False
-        (migrations,) = self._execute("SELECT migrations FROM txtest_state").fetchone()
-        return bool(migrations == self._migrations())
+        state = self._execute("SELECT fingerprint, migrations FROM txtest_state")
+        return bool(state.fetchone() == (_FINGERPRINT, self._migrations()))
 
     def _load(self) -> None:
         self._execute("INSERT INTO txtest_dirty SELECT name FROM txtest_class")
@@ -178,8 +189,8 @@ class SQLiteBaseline(Baseline):
                 for name, table in self._tables.items()
             ]
             self._execute(
-                "INSERT INTO txtest_state VALUES (?, 0, ?)",
-                [self._migrations(), pickle.dumps(contents)],
+                "INSERT INTO txtest_state VALUES (?, 0, ?, ?)",
+                [self._migrations(), pickle.dumps(contents), _FINGERPRINT],
             )
             self._note_schema()
 
