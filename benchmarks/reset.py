@@ -9,16 +9,20 @@ the same for the set-up and tear-down of a class. Trust the ratios, not the time
 
 from __future__ import annotations
 
-import argparse
-import concurrent.futures
-import json
-import multiprocessing
-import statistics
 import sys
-import tempfile
-import time
-import unittest
-from pathlib import Path
+
+# This folder has a module named as one of the standard library: concurrent.
+del sys.path[0]
+
+import argparse  # noqa: E402
+import concurrent.futures  # noqa: E402
+import json  # noqa: E402
+import multiprocessing  # noqa: E402
+import statistics  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+import unittest  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))

@@ -45,7 +45,8 @@ class DatabaseNotAllowed(TxTestError):
 class ResetNotPossible(TxTestError):
     """Calls can be repeated only where the databases can be put back in between.
 
-    Put NoAtomicMixin first among the base classes of the test class.
+    Put NoAtomicMixin first among the base classes of the test class. (A function of
+    pytest has none: write a class.)
     """
 
 
@@ -176,7 +177,10 @@ def _summary(error: BaseException) -> str:
 
 
 def _tail(text: str) -> str:
-    lines = text.rstrip().splitlines()[-20:]
+    lines = text.rstrip().splitlines()
+    crash = next((n for n, line in enumerate(lines) if "Fatal Python" in line), None)
+    # Of a crash, faulthandler writes where it was first.
+    lines = lines[-20:] if crash is None else lines[crash : crash + 20]
     return ":\n" + textwrap.indent("\n".join(lines), "    ") if lines else ""
 
 

@@ -84,12 +84,14 @@ class Results(list[Any]):
     def judge(self, check: Callable[[Results], Any]) -> None:
         """Let a function decide whether this run went wrong.
 
-        It did if the function returns False or raises an `Exception`.
+        It did if the function raises an `Exception`, or returns what is false, but for
+        None.
         """
         self._judged = True
         try:
-            if check(self) is False:
-                self.problem = AssertionError("the check returned False")
+            verdict = check(self)
+            if verdict is not None and not verdict:
+                self.problem = AssertionError(f"the check returned {verdict!r}")
         except Exception as error:  # noqa: BLE001 - whatever means that it went wrong
             self.problem = error
 

@@ -57,12 +57,12 @@ def run_concurrently(
         soon as it can.
     :param timeout: how long, in seconds from the common start, a call may take before
         it is ended. The default is the setting ``TXTEST_CALL_TIMEOUT``, else 30.
-        Inline calls cannot be ended.
+        Inline calls cannot be ended. Before the start, all get 120 s to connect.
     :param repeat: how often to make all the calls, each time on the databases as they
         are now. The results are those of the first run that went wrong, else of the
         last; `Results.runs` has all. The databases are left as after the last run.
     :param check: called with the results of each run. The run went wrong if it returns
-        False or raises; without it, if a call raised.
+        False, or what is false but for None, or raises; without it, if a call raised.
     :raises AtomicBlockError: inside an atomic block, whatever `using` is.
     :raises DatabaseNotSupported: if a database cannot be shared between calls.
     :raises InvalidCall: if something in `calls` is not a call.
@@ -76,6 +76,8 @@ def run_concurrently(
     timeout = check_timeout(timeout)
     if not isinstance(repeat, int) or repeat < 1:
         raise InvalidCall(f"repeat={repeat!r} is not a positive number of times.")
+    if check is not None and not callable(check):
+        raise InvalidCall(f"check={check!r} is not a function of the results.")
 
     def run() -> Results:
         aliases = usable_aliases(shared=(using or settings.call_using) != "inline")
@@ -108,7 +110,9 @@ def _runner(
     elif using == "spawn":
         yield lambda meet, timeout: Results(run_spawned(calls, aliases, meet, timeout))
     else:
-        yield lambda meet, timeout: Results(call.make() for call in calls)
+        yield lambda meet, timeout: Results(
+            call.make(interactive=True) for call in calls
+        )
 
 
 def _and_close(run: Callable[[], Results]) -> Results:
@@ -119,7 +123,10 @@ def _and_close(run: Callable[[], Results]) -> Results:
 
 
 def call_concurrently(n: int, target: Target, /, *args: Any, **kwargs: Any) -> Results:
-    """Make the same call `n` times at the same time; see `run_concurrently`."""
+    """Make the same call `n` times at the same time; see `run_concurrently`.
+
+    There are no options: all arguments go to the target.
+    """
     return run_concurrently(_same_calls(n, target, args, kwargs))
 
 

@@ -42,13 +42,19 @@ class Participant(ABC):
         #: Whether it ended without a word on its call.
         self.is_dead = False
         self.is_done = False
-        #: Where what it said last came to the batch, on the monotonic clock.
+        #: When it was told to begin, and last heard of, on the monotonic clock.
+        self.started: float | None = None
         self.heard = 0.0
 
     @property
     def is_over(self) -> bool:
         """Whether nothing more is to come."""
         return self.is_done or self.is_dead
+
+    def go(self) -> None:
+        """Let it make its call."""
+        self.started = time.monotonic()
+        self.send()
 
     def send(self, word: Any = None) -> None:
         """Say something; what has died will not hear it."""
@@ -94,7 +100,7 @@ def conduct(
 
     :param timeout: in seconds, from when all are ready.
     """
-    batch = _Batch(participants, meet)
+    batch = _Batch(participants, meet, timeout)
     try:
         batch.get_ready(time.monotonic() + START_TIMEOUT)
         batch.run(time.monotonic() + timeout)
@@ -103,9 +109,12 @@ def conduct(
 
 
 class _Batch:
-    def __init__(self, participants: Sequence[Participant], meet: str | None) -> None:
+    def __init__(
+        self, participants: Sequence[Participant], meet: str | None, timeout: float
+    ) -> None:
         self._participants = participants
         self._meet = meet
+        self._timeout = timeout
         self._meeting = Meeting(len(participants))
         self._meeting_ends: float | None = None
         self._locks = LockWatch()
@@ -124,7 +133,7 @@ class _Batch:
         if self._meet is not None:
             for participant in self._participants:
                 if participant.is_ready and not participant.is_over:
-                    participant.send()
+                    participant.go()
 
     def run(self, deadline: float) -> None:
         """Wait until all that started have finished."""
@@ -171,7 +180,7 @@ class _Batch:
         kind = participant.receive()
         number = self._participants.index(participant)
         if kind == READY and self._meet is None:
-            participant.send()
+            participant.go()
         elif kind == WRITE:
             self._meeting.arrive(number)
         elif participant.is_over:
@@ -191,7 +200,8 @@ class _Batch:
             return numbers
         silence = {n: now - self._participants[n].heard for n in numbers}
         sessions = {n: self._participants[n].sessions for n in numbers}
-        return self._locks.blocked(sessions, silence)
+        # Not so long that the time of those that are held is over with it.
+        return self._locks.blocked(sessions, silence, self._timeout / 4)
 
 
 class _Progress:

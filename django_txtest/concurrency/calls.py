@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-import threading
 import time
+from bdb import BdbQuit
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -38,16 +38,18 @@ class Call:
     language: str | None = field(default_factory=translation.get_language)
     time_zone: tzinfo = field(default_factory=timezone.get_current_timezone)
 
-    def make(self) -> Outcome:
-        """Make the call here and now; what it raises is in the outcome."""
+    def make(self, *, interactive: bool = False) -> Outcome:
+        """Make the call here and now; what it raises is in the outcome.
+
+        :param interactive: let Ctrl-C and the end of a debugger through.
+        """
         value, error = None, None
         started = time.monotonic()
         try:
             with self._surroundings():
                 value = _finish(resolve(self.target)(*self.args, **self.kwargs))
         except BaseException as original:
-            is_ctrl_c = isinstance(original, KeyboardInterrupt)
-            if is_ctrl_c and threading.current_thread() is threading.main_thread():
+            if interactive and isinstance(original, (KeyboardInterrupt, BdbQuit)):
                 raise
             error = CallError(self.label, original)
         duration = time.monotonic() - started
@@ -117,13 +119,18 @@ def parse_calls(specs: Iterable[CallSpec]) -> list[Call]:
     """
     if not isinstance(specs, Iterable):
         raise InvalidCall(f"{specs!r} is not a list of calls. Write [{specs!r}].")
+    is_one_call = isinstance(specs, tuple) and any(
+        isinstance(part, Mapping) for part in specs
+    )
+    if is_one_call:
+        raise InvalidCall(f"{specs!r} is one call, not a list. Write [{specs!r}].")
     calls = [_parse(number, spec) for number, spec in enumerate(specs, start=1)]
     if not calls:
         raise InvalidCall("There are no calls to make.")
     return calls
 
 
-def _parse(number: int, spec: CallSpec) -> Call:
+def _parse(number: int, spec: Any) -> Call:
     args: Any = ()
     kwargs: Any = {}
     target: Any
@@ -134,7 +141,11 @@ def _parse(number: int, spec: CallSpec) -> Call:
             pass
         case _:
             target = spec
-    if not (callable(target) or isinstance(target, str)):
+    if isinstance(spec, list):
+        problem = "It is a list: pass the calls one by one, as in *calls."
+    elif isinstance(spec, int):
+        problem = "A number of the same calls is for call_concurrently()."
+    elif not (callable(target) or isinstance(target, str)):
         problem = f"The target {target!r} is not a callable: was it called already?"
     elif not isinstance(args, Sequence) or isinstance(args, str):
         problem = f"The arguments {args!r} are not a list or tuple."
@@ -158,4 +169,6 @@ def _name(target: Target) -> str:
     target = getattr(target, "func", target)  # a functools.partial
     module = getattr(target, "__module__", None)
     name = getattr(target, "__qualname__", None)
-    return f"{module}:{name}" if module and name else repr(target)
+    if module and name:
+        return f"{module}:{name}"
+    return f"{type(target).__module__}:{type(target).__qualname__}"

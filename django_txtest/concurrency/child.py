@@ -23,12 +23,19 @@ from django_txtest.concurrency import measuring
 from django_txtest.concurrency.calls import Call
 from django_txtest.concurrency.line import DONE, READY, Line
 from django_txtest.concurrency.travel import Job, Surroundings, pack_outcome
-from django_txtest.databases import refuse_other_databases
+from django_txtest.databases import (
+    close_connections,
+    get_database,
+    refuse_other_databases,
+)
 from django_txtest.exceptions import CallError
 from django_txtest.outcomes import Outcome
 
 #: The signal at which a process writes where it is. Others may have uses for the rest.
 STACK_SIGNAL = getattr(signal, "SIGRTMAX", None) or getattr(signal, "SIGUSR2", None)
+
+#: The name of the thread that ends a process with its parent. It does nothing else.
+WATCH = "txtest parent watch"
 
 
 def take_part(
@@ -71,6 +78,10 @@ def make(
     """Make the call in this process, and say what came of it."""
     with measuring.measured(plan) as measured:
         outcome = replace(take_part(line, call, aliases, meet), pid=os.getpid())
+        # What it left open would be in the way of others, and of the next call here.
+        for connection in connections.all(initialized_only=True):
+            with suppress(Exception):  # of what the call has made of it
+                get_database(connection).put_connection_right()
     finish(line, outcome, call.label, measured.data)
 
 
@@ -119,11 +130,13 @@ def leave(exitcode: int) -> NoReturn:
 
     Much of that would be done for the parent, whose things a forked process has.
     """
-    connections.close_all()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # the call may have closed it
-            stream.flush()
-    os._exit(exitcode)
+    try:
+        close_connections()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # the call may have closed it
+                stream.flush()
+    finally:
+        os._exit(exitcode)
 
 
 def settle(lifeline: int, stack_file: int) -> None:
@@ -141,7 +154,7 @@ def settle(lifeline: int, stack_file: int) -> None:
         os.read(lifeline, 1)  # nothing is ever written: this is the end of the parent
         os._exit(1)
 
-    threading.Thread(target=watch, name="txtest parent watch", daemon=True).start()
+    threading.Thread(target=watch, name=WATCH, daemon=True).start()
 
 
 def serve_spawned(channel: int, lifeline: int, stack_file: int) -> None:

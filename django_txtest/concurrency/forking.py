@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import os
 import pickle
@@ -13,12 +14,12 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from django.db import connections
 
 from django_txtest.concurrency.calls import Call
-from django_txtest.concurrency.child import answer, leave, make, settle
+from django_txtest.concurrency.child import WATCH, answer, leave, make, settle
 from django_txtest.concurrency.line import Line
 from django_txtest.concurrency.processes import ProcessParticipant
 from django_txtest.databases import refuse_other_databases
@@ -51,7 +52,10 @@ class ForkedProcess(ProcessParticipant):
             self.close()
             raise
         if self.pid == 0:
-            self._live(known, aliases, lifeline)
+            try:
+                self._live(known, aliases, lifeline)
+            finally:
+                os._exit(1)  # whatever happens, the frames below are the parent's
         self._childs_channel.close()
         # Here and there, as either may be the first to need it.
         with suppress(OSError):
@@ -59,7 +63,10 @@ class ForkedProcess(ProcessParticipant):
 
     def poll(self) -> int | None:
         """Return how the process ended; None if it has not."""
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return 0  # reaped by a handler of SIGCHLD; as subprocess has it
         return os.waitstatus_to_exitcode(status) if pid else None
 
     def _live(
@@ -70,7 +77,7 @@ class ForkedProcess(ProcessParticipant):
         exitcode = 1
         try:
             gc.freeze()
-            inherited = _disown_connections()
+            self._inherited = _disown_connections()
             self._put_streams()
             self.channel.close()
             os.close(lifeline[1])
@@ -93,7 +100,6 @@ class ForkedProcess(ProcessParticipant):
                     number, meet, plan = job
                     make(line, known[number], aliases, meet, plan)
             exitcode = 0
-            del inherited
         except BaseException:  # noqa: BLE001 - the frames below are the parent's
             traceback.print_exc()
         leave(exitcode)
@@ -106,16 +112,21 @@ class ForkedProcess(ProcessParticipant):
             os.dup2(file.fileno(), fd)
         # Whatever they were: a runner may have put something of its own there.
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
-        sys.stdout, sys.stderr = new = tuple(
-            open(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-            for fd in (1, 2)
-        )
+        sys.stdout, sys.stderr = new = _stream(1), _stream(2)
         loggers = [logging.root, *logging.root.manager.loggerDict.values()]
         for logger in loggers:
             for handler in getattr(logger, "handlers", ()):
                 stream = getattr(handler, "stream", None)
                 if stream in old and isinstance(handler, logging.StreamHandler):
                     handler.setStream(new[old.index(stream)])
+
+
+def _stream(fd: int) -> TextIO:
+    # Without a buffer: nothing is lost when the process is killed.
+    raw = open(fd, "wb", buffering=0, closefd=False)  # noqa: SIM115
+    return io.TextIOWrapper(
+        raw, encoding="utf-8", errors="backslashreplace", write_through=True
+    )
 
 
 def _disown_connections() -> list[Any]:
@@ -153,6 +164,7 @@ def fork_obstacle() -> str | None:
         thread.name
         for thread in threading.enumerate()
         if thread is not threading.current_thread()
+        and thread.name != WATCH
         and not thread.name.startswith(tuple(pools))
     ]
     return f"other threads are running: {', '.join(others)}" if others else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -88,13 +88,30 @@ class Line:
         finally:
             connection_created.disconnect(watch)
             for connection in watched:
-                connection.execute_wrappers.remove(self._meet)
+                with suppress(ValueError):  # the call may have removed it
+                    connection.execute_wrappers.remove(self._meet)
 
-    def _meet(self, execute: Callable[..., Any], sql: Any, *rest: Any) -> Any:
-        if is_write(sql if isinstance(sql, str) else str(sql)):
+    def _meet(
+        self,
+        execute: Callable[..., Any],
+        sql: Any,
+        params: Any,
+        many: bool,
+        context: Any,
+    ) -> Any:
+        # What the call has forked has this, too, but not the line.
+        if self._owner == _here() and is_write(_text(sql, context["connection"])):
             self.say(WRITE)
             self.hear()
-        return execute(sql, *rest)
+        return execute(sql, params, many, context)
+
+
+def _text(sql: Any, connection: BaseDatabaseWrapper) -> str:
+    if isinstance(sql, bytes):
+        return sql.decode(errors="replace")
+    # A Composable of psycopg 2 or 3.
+    compose = getattr(sql, "as_string", None)
+    return compose(connection.connection) if compose else str(sql)
 
 
 def _here() -> tuple[int, int]:

@@ -31,11 +31,13 @@ class LockWatch:
         self,
         sessions: Mapping[int, Mapping[str, Collection[int]]],
         silence: Mapping[int, float],
+        patience: float,
     ) -> Sequence[int]:
         """Return the calls that wait for a lock.
 
         :param sessions: those of each call, by alias.
         :param silence: for how long nothing was heard of each, in seconds.
+        :param patience: after how much silence at most a call is taken for waiting.
         """
         waiting: set[int] = set()
         can_tell = True
@@ -52,6 +54,7 @@ class LockWatch:
                 if not answer.isdisjoint(each.get(alias, ()))
             }
         limit = SILENCE if can_tell else SILENCE_WITHOUT_PROOF
+        limit = min(limit, patience)
         return [n for n in sessions if n in waiting or silence[n] > limit]
 
     def _database(self, alias: str) -> Database:

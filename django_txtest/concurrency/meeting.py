@@ -8,7 +8,8 @@ from enum import Enum
 
 # What follows WITH may be a write or not, so all of it is searched.
 _WRITE = re.compile(
-    r"[\s(]*(INSERT|UPDATE|DELETE|MERGE|REPLACE|TRUNCATE|COPY|CALL|DO|LOAD"
+    r"[\s(;]*(INSERT|UPDATE|DELETE|MERGE|REPLACE|TRUNCATE|COPY|CALL|DO|LOAD|EXECUTE"
+    r"|REFRESH|EXPLAIN[\s(]+ANALY[SZ]E"
     r"|WITH\b.*\b(INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO))\b",
     re.IGNORECASE | re.DOTALL,
 )

@@ -118,6 +118,7 @@ def usable_aliases(*, shared: bool) -> list[str]:
 def _stack_level() -> int:
     """Return the level of the first frame that is not of this package."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals["__name__"].startswith("django_txtest."):
+    inner = ("django_txtest.", "contextlib")
+    while frame.f_back and frame.f_globals["__name__"].startswith(inner):
         frame, level = frame.f_back, level + 1
     return level

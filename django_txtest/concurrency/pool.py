@@ -12,6 +12,7 @@ from django_txtest.concurrency.calls import Call
 from django_txtest.concurrency.forking import ForkedProcess
 from django_txtest.concurrency.processes import end_all, end_late
 from django_txtest.concurrency.travel import Surroundings, pack_job
+from django_txtest.exceptions import InvalidCall
 from django_txtest.outcomes import Outcome
 
 
@@ -26,6 +27,7 @@ class Pool:
         self._known = known
         self._lifeline = os.pipe()
         self._processes: list[ForkedProcess] = []
+        self._is_closed = False
 
     def run_known(
         self, meet: str | None, timeout: float, *, last: bool = False
@@ -44,16 +46,18 @@ class Pool:
         """Make calls that may be new.
 
         :raises PicklingError: if a call cannot be sent to a process.
+        :raises InvalidCall: if the pool is closed.
         """
+        if self._is_closed:
+            raise InvalidCall("These workers have ended: their with block is over.")
         surroundings = Surroundings.here(self._aliases)
         jobs = [pack_job(surroundings, call, meet) for call in calls]
         return self._run(calls, jobs, meet, timeout)
 
     def close(self) -> None:
         """End the processes."""
-        for process in (processes := self._processes):
-            process.send(None)
-        self._end(processes)
+        self._is_closed = True
+        self._end(processes := self._processes)
         for process in processes:
             process.close()
         for fd in self._lifeline:
@@ -74,11 +78,13 @@ class Pool:
         for process, call, job in zip(processes, calls, jobs, strict=True):
             process.begin(call, timeout)
             process.send(job)
-        conduct(processes, meet, timeout)
-        end_late(processes)
+        try:
+            conduct(processes, meet, timeout)
+            end_late(processes)
+        except BaseException:  # what they say of this batch is not for the next one
+            self._end(processes)
+            raise
         ended = [process for process in processes if last or not process.is_done]
-        for process in ended:
-            process.send(None)
         self._end(ended)
         outcomes = [process.outcome() for process in processes]
         for process in ended:
@@ -87,5 +93,7 @@ class Pool:
 
     def _end(self, processes: Sequence[ForkedProcess]) -> None:
         if processes:
+            for process in processes:
+                process.send(None)
             end_all(processes, self._aliases)
             self._processes = [p for p in self._processes if p not in processes]

@@ -62,6 +62,7 @@ class ProcessParticipant(Participant):
         """
         self.call = call
         self.is_ready = self.is_done = False
+        self.started = None
         self._packed_outcome = None
         self._timeout = timeout
 
@@ -168,7 +169,7 @@ class ProcessParticipant(Participant):
             late = CallTimeout(label, START_TIMEOUT, stderr, started=False)
             return Outcome(error=late)
         late = CallTimeout(label, self._timeout, self._stack)
-        return Outcome(error=late, duration=self._timeout)
+        return Outcome(error=late, started=self.started, duration=self._timeout)
 
     def close(self) -> None:
         """Give back what the parent has of the process."""
@@ -201,8 +202,7 @@ def end_all(processes: Sequence[ProcessParticipant], aliases: Sequence[str]) -> 
     for alias in aliases:
         with get_database(connections[alias]).second_connection() as database:
             reported = [pid for process in processes for pid in process.sessions[alias]]
-            for pid in database.application_pids(names, reported):
-                database.terminate(pid)
+            database.terminate_all(database.application_pids(names, reported))
 
 
 def _end(processes: Sequence[ProcessParticipant], seconds: float) -> list[bool]:

@@ -9,9 +9,9 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
@@ -19,8 +19,13 @@ from django_txtest.concurrency.batch import START_TIMEOUT, Participant, conduct
 from django_txtest.concurrency.calls import Call, frames_of_call
 from django_txtest.concurrency.child import take_part
 from django_txtest.concurrency.line import DONE, Line
-from django_txtest.databases import end_connection, get_database
-from django_txtest.exceptions import CallTimeout, DatabaseNotAllowed
+from django_txtest.databases import (
+    close_connections,
+    end_connection,
+    get_database,
+    leave_pools,
+)
+from django_txtest.exceptions import CallError, CallTimeout, DatabaseNotAllowed
 from django_txtest.outcomes import Outcome
 
 #: How long a thread gets to end after its statement, and then its session, were ended.
@@ -114,21 +119,22 @@ class ThreadParticipant(Participant):
             started=self.is_ready,
             goes_on=self.is_late,
         )
-        return Outcome(error=error, duration=timeout if self.is_ready else None)
+        duration = timeout if self.is_ready else None
+        return Outcome(error=error, started=self.started, duration=duration)
 
     def _run(self) -> None:
         line = Line(self._channel)
         connection_created.connect(self._note)
         try:
-            outcome = take_part(line, self.call, self._aliases, self._meet)
-            connections.close_all()
-            self._outcome = outcome
-            line.say(DONE)
-        except (EOFError, OSError):
-            pass  # the batch is over
+            leave_pools(self._aliases)
+            self._outcome = take_part(line, self.call, self._aliases, self._meet)
+        except BaseException as error:  # noqa: BLE001 - the caller is to see it
+            self._outcome = Outcome(error=CallError(self.call.label, error))
         finally:
             connection_created.disconnect(self._note)
-            connections.close_all()
+            close_connections()
+            with suppress(OSError):  # the batch may be over
+                line.say(DONE)
             self._channel.close()
             self.finished.set()
 

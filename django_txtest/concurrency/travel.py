@@ -171,7 +171,8 @@ def _teach_pickle(error: BaseException) -> None:
 def _portable(outcome: Outcome, label: str, failure: Exception) -> Outcome:
     if outcome.error is not None:
         lines = traceback.format_exception(outcome.error.original)
-        original: Exception = RemoteError("".join(lines))
+        summary = f"{lines[-1].strip()} (which cannot be pickled: {failure})"
+        original: Exception = RemoteError("\n".join([summary, "".join(lines)]))
     else:
         why = str(failure).rstrip(".")
         original = PicklingError(

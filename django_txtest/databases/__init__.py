@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django.db import Error
+from django.db import Error, connections
 
 from django_txtest.databases.access import (
     allowed_aliases,
@@ -13,7 +14,7 @@ from django_txtest.databases.access import (
     refuse_other_databases,
     running_test_class,
 )
-from django_txtest.databases.base import Database, SessionInfo, Table
+from django_txtest.databases.base import Database, SessionInfo, Table, without_pool
 from django_txtest.databases.mysql import MySQL, MySQLTable
 from django_txtest.databases.postgresql import PostgreSQL
 from django_txtest.databases.sqlite import SQLite
@@ -30,9 +31,11 @@ __all__ = [
     "SessionInfo",
     "Table",
     "allowed_aliases",
+    "close_connections",
     "end_connection",
     "get_database",
     "is_rolled_back",
+    "leave_pools",
     "refuse_other_databases",
     "running_test_class",
 ]
@@ -64,7 +67,24 @@ def end_connection(connection: BaseDatabaseWrapper) -> None:
             get_database(connection).second_connection() as other,
         ):
             other.end_session_of(connection)
-        with suppress(Error):
+        with suppress(Exception):  # of what a test may have made of it
             connection.close()
     finally:
         connection.dec_thread_sharing()
+
+
+def close_connections() -> None:
+    """Close all connections of this thread; what cannot be closed is left."""
+    for connection in connections.all(initialized_only=True):
+        with suppress(Exception):  # one of another thread, or what a test made of it
+            connection.close()
+
+
+def leave_pools(aliases: Iterable[str]) -> None:
+    """Give this thread connections that are in no pool, where there are pools.
+
+    Calls that all connect before any begins would wait for each other there.
+    """
+    for alias in aliases:
+        if connections[alias].settings_dict["OPTIONS"].get("pool"):
+            connections[alias] = without_pool(connections[alias])

@@ -42,6 +42,13 @@ class SessionInfo:
         )
 
 
+def without_pool(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
+    """Return a copy of the connection that is in no pool of psycopg's."""
+    copy: BaseDatabaseWrapper = connection.copy()
+    copy.settings_dict["OPTIONS"].pop("pool", None)
+    return copy
+
+
 class Database:
     """A database of a vendor that we know nothing in particular of."""
 
@@ -80,6 +87,11 @@ class Database:
 
     def terminate(self, pid: int) -> None:
         """End session `pid`, which rolls back what it has open."""
+
+    def terminate_all(self, pids: Sequence[int]) -> None:
+        """End the sessions."""
+        for pid in pids:
+            self.terminate(pid)
 
     def end_session_of(self, connection: BaseDatabaseWrapper) -> None:
         """End what a connection of another thread is doing, and its session.
@@ -140,7 +152,7 @@ class Database:
     @contextmanager
     def second_connection(self) -> Iterator[Database]:
         """Yield the same database over a connection of its own, closed at the end."""
-        connection = self.connection.copy()
+        connection = without_pool(self.connection)
         try:
             yield type(self)(connection)
         finally:

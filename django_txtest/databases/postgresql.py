@@ -100,6 +100,15 @@ class PostgreSQL(Database):
         """End session `pid`, waiting up to a second until it is gone."""
         self._execute("SELECT pg_terminate_backend(%s, 1000)", [pid])
 
+    def terminate_all(self, pids: Sequence[int]) -> None:
+        """End the sessions, all at once."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid",
+                [list(pids)],
+            )
+        super().terminate_all(pids)  # waits for each
+
     def may_install(self) -> bool:
         """Tell whether the role may make a schema, and triggers on every table."""
         # Where it was done, the long question, which costs milliseconds, is answered.

@@ -240,3 +240,8 @@ def collect_garbage() -> int:
 
 def create_genre(name: str) -> int:
     return Genre.objects.create(name=name).pk
+
+
+def end_own_session() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")

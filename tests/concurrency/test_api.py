@@ -325,6 +325,36 @@ class ConcurrentMixin(SessionsMixin, EveryModeMixin):
         with self.assertRaisesRegex(AtomicBlockError, message):
             self.run_calls(targets.add)
 
+    def test_calls_that_meddle_with_their_connections(self):
+        def forget_wrappers():
+            connection.execute_wrappers.clear()
+            return 1
+
+        def break_close():
+            connections["default"].close = None
+            return 2
+
+        def leave_autocommit():
+            transaction.set_autocommit(False)
+            Book.objects.create(title="never")
+            return 3
+
+        calls = [forget_wrappers, break_close, leave_autocommit]
+        self.assertEqual(self.run_calls(*calls), [1, 2, 3])
+        self.assertFalse(Book.objects.exists())
+
+    def test_a_call_that_is_held_does_not_pay_for_one_that_hangs(self):
+        hung, pk = self.run_calls(
+            targets.hang, (targets.create, ["Emma"], {}), timeout=1.5
+        )
+        self.assertIsInstance(hung, CallTimeout)
+        self.assertIsNotNone(hung and pk)
+        self.assertNotIsInstance(pk, CallError)
+
+    def test_keyboard_interrupt_is_an_error_of_the_call(self):
+        [error] = self.run_calls(targets.press_ctrl_c)
+        self.assertIsInstance(error.original, KeyboardInterrupt)
+
     def test_progress_on_a_terminal(self):
         class Terminal(StringIO):
             def isatty(self):
@@ -362,10 +392,6 @@ class ThreadTests(ConcurrentMixin, NoAtomicMixin, TestCase):
     def test_no_thread_is_left(self):
         self.run_calls(*[targets.add] * 3)
         self.assertEqual(call_threads("add"), [])
-
-    def test_keyboard_interrupt_in_a_thread(self):
-        [error] = self.run_calls(targets.press_ctrl_c)
-        self.assertIsInstance(error.original, KeyboardInterrupt)
 
     def test_results_that_cannot_be_pickled(self):
         [lock] = self.run_calls(targets.return_unpicklable)
@@ -554,6 +580,41 @@ class ForkTests(ProcessMixin, NoAtomicMixin, TestCase):
         self.assertIs(connection.connection, handle)
         self.assertEqual(targets.titles(), [])
 
+    def test_output_of_a_call_that_is_killed(self):
+        def talk_and_die():
+            print("out", end="")
+            print("err", end="", file=sys.stderr)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        [outcome] = self.run_calls(talk_and_die).outcomes
+        self.assertEqual((outcome.stdout, outcome.stderr), ("out", "err"))
+
+    def test_a_call_that_forks_and_writes(self):
+        def fork_and_write():
+            if (pid := os.fork()) == 0:
+                connection.close()
+                Book.objects.create(title="of the fork")
+                connection.close()
+                os._exit(0)
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+        self.assertEqual(self.run_calls(fork_and_write), [0])
+        self.assertEqual(targets.titles(), ["of the fork"])
+
+    def test_children_that_a_handler_reaps(self):
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGCHLD, before)
+        self.assertEqual(self.run_calls(targets.add, targets.add), [0, 0])
+
+    def test_calls_within_a_call_are_forked_too(self):
+        def nested():
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                return run_concurrently([targets.pid] * 2)
+
+        [pids] = self.run_calls(nested)
+        self.assertEqual(len({os.getpid(), *pids}), 3)
+
     def test_connection_pools_of_the_parent_stay_as_they_are(self):
         if importlib.util.find_spec("psycopg_pool") is None:
             self.skipTest("pools are of psycopg 3, and a package of their own")
@@ -571,6 +632,10 @@ class ForkTests(ProcessMixin, NoAtomicMixin, TestCase):
                     results = run_concurrently([targets.titles] * 3)
                 self.assertEqual(results, [["Emma"]] * 3)
                 self.assertNotIn(os.getpid(), [each.pid for each in results.outcomes])
+                # More than the pool has: all connect before any begins.
+                calls = [targets.titles] * 5
+                results = run_concurrently(calls, using="threads", timeout=5)
+                self.assertEqual(results, [["Emma"]] * 5)
                 self.assertIs(connection.pool, before)
                 self.assertEqual(targets.titles(), ["Emma"])
             finally:

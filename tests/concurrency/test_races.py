@@ -115,8 +115,26 @@ class RacesMixin:
         self.assertIsInstance(error.original, OperationalError)
 
 
+def lend_with_composed_sql(pk):
+    book = Book.objects.get(pk=pk)
+    try:
+        from psycopg import sql
+    except ImportError:
+        from psycopg2 import sql
+    update = sql.SQL("UPDATE {} SET copies = {} WHERE id = {}").format(
+        sql.Identifier("library_book"), sql.Literal(book.copies + 1), sql.Literal(pk)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(update)
+
+
 class ForkTests(RacesMixin, NoAtomicMixin, TestCase):
     using = "fork"
+
+    def test_lost_updates_by_composed_sql(self):
+        if connection.vendor != "postgresql":
+            self.skipTest("about psycopg")
+        self.assertEqual(self.lost(lend_with_composed_sql), self.trials)
 
     def test_calls_that_wait_for_each_other_in_other_ways_go_on(self):
         """The second never comes to a write, as it waits for the first to finish."""

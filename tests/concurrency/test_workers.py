@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 
@@ -63,6 +65,40 @@ class WorkersTests(SessionsMixin, NoAtomicMixin, TestCase):
             self.assertIn("hang", hung.stack)
             self.assertEqual(added, 0)
             self.assertEqual(pool.call_concurrently(2, targets.add), [0, 0])
+
+    def test_sessions_that_a_call_has_broken(self):
+        def leave_a_transaction():
+            transaction.set_autocommit(False)
+            Book.objects.create(title="never")
+
+        with workers(1, using="fork") as pool:
+            pool.call_concurrently(1, leave_a_transaction).raise_errors()
+            self.assertEqual(pool.call_concurrently(1, targets.titles), [[]])
+            if connection.vendor == "postgresql":
+                [error] = pool.call_concurrently(1, targets.end_own_session)
+                self.assertIn("OperationalError", str(error))
+            self.assertEqual(pool.call_concurrently(1, targets.titles), [[]])
+
+    def test_a_batch_that_is_interrupted(self):
+        def interrupt(*args):
+            raise ZeroDivisionError
+
+        before = signal.signal(signal.SIGALRM, interrupt)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        with workers(2, using="fork") as pool:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with self.assertRaises(ZeroDivisionError):
+                pool.call_concurrently(2, time.sleep, 1)
+            for number in range(3):
+                self.assertEqual(
+                    pool.call_concurrently(2, targets.add, number), [number] * 2
+                )
+
+    def test_after_the_block(self):
+        with workers(1, using="fork") as pool:
+            pass
+        with self.assertRaisesRegex(InvalidCall, "have ended"):
+            pool.call_concurrently(1, targets.add)
 
     def test_other_modes(self):
         for using in ("threads", "inline"):

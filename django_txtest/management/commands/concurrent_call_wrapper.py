@@ -91,7 +91,7 @@ class Command(BaseCommand):
         except InvalidCall as error:
             raise CommandError(str(error)) from error
         with redirect_stdout(sys.stderr):
-            outcome = call.make()
+            outcome = call.make(interactive=True)
         if outcome.error is not None:
             self._report(outcome.error)
         try:
