@@ -329,6 +329,7 @@ CREATE FUNCTION txtest.restore(milliseconds int) RETURNS int LANGUAGE plpgsql AS
 DECLARE
     dirty txtest.tables[];
     emptied oid[];
+    has_rows boolean;
     has_obstacles boolean;
     t txtest.tables;
     afterwards text[] := '{}';
@@ -342,6 +343,7 @@ BEGIN
     WITH written AS (DELETE FROM txtest.dirty RETURNING relid, truncated)
     SELECT array_agg(k ORDER BY k.kind = 'm', k.relid),
            (SELECT array_agg(relid) FROM written WHERE truncated),
+           bool_or(k.is_empty IS NOT TRUE),
            bool_or(k.kind = 'p' OR EXISTS (
                SELECT FROM pg_trigger g WHERE g.tgrelid = k.relid
                AND g.tgname <> 'zz_txtest_mark'
@@ -349,14 +351,16 @@ BEGIN
            ) OR k.kind = 'r' AND EXISTS (
                SELECT FROM pg_class c WHERE c.oid = k.relid
                AND (c.relhasrules OR c.relforcerowsecurity)))
-    INTO dirty, emptied, has_obstacles
+    INTO dirty, emptied, has_rows, has_obstacles
     FROM txtest.tables k
     WHERE k.relid IN (SELECT reached FROM txtest.reach JOIN written ON relid = written);
     IF dirty IS NULL THEN
         RETURN 0;
     END IF;
     PERFORM set_config('lock_timeout', milliseconds::text, true);
-    PERFORM txtest.write_exactly();
+    IF has_rows THEN
+        PERFORM txtest.write_exactly();
+    END IF;
     IF has_obstacles THEN
         -- Foreign keys, and the user's own triggers and rules, are not to act on this.
         -- The role makes the session forget its plans, so not where it is not needed.
