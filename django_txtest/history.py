@@ -1,0 +1,234 @@
+"""What each session of an execution did, in order, and a transcript of it.
+
+Pure: no Django is imported, so that a history can be read anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+#: The longest statement, and the longest parameter, that a transcript shows in full.
+SQL_LENGTH = 150
+VALUE_LENGTH = 40
+
+_QUOTED_NAME = re.compile(r'"([A-Za-z_][A-Za-z0-9_]*)"')
+# Django names savepoints after the thread, which says nothing and always differs.
+_SAVEPOINT = re.compile(r"\bs\d+_x(\d+)\b")
+_PLACEHOLDER = re.compile(r"%(?:\((?P<name>[^)]*)\))?(?P<kind>[s%])")
+_SELECT_LIST = re.compile(r"^(SELECT (?:DISTINCT )?)(?P<list>.+?)(?= FROM )", re.DOTALL)
+
+
+class Kind(Enum):
+    """What an event is."""
+
+    START = "start"
+    STATEMENT = "statement"
+    COMMIT = "commit"
+    ROLLBACK = "rollback"
+    CHECKPOINT = "checkpoint"
+    #: A step has to wait, for the sessions in `others`.
+    WAITS = "waits"
+    #: A step that waited goes on.
+    GOES_ON = "goes on"
+    #: What the database answered to a step was an error.
+    ERROR = "error"
+    RETURNS = "returns"
+    RAISES = "raises"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of the user's code."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that a session did, or that happened to it.
+
+    `text` is the label of a checkpoint, what a call returned, or which error it was.
+    """
+
+    session: str
+    kind: Kind
+    alias: str = "default"
+    sql: str = ""
+    params: Any = None
+    text: str = ""
+    place: Place | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What is the same whenever the same thing is done again.
+
+        Neither parameters, where there may be a time of day, nor what was returned.
+        """
+        text = self.text if self.kind is Kind.CHECKPOINT else ""
+        if self.kind in (Kind.ERROR, Kind.RAISES):
+            text = self.text.partition(":")[0]
+        others = frozenset(self.others)
+        sql = normalize_savepoints(self.sql)
+        return self.session, self.kind, self.alias, sql, text, others
+
+    def __str__(self) -> str:
+        match self.kind:
+            case Kind.STATEMENT:
+                return shorten(self.sql, self.params)
+            case Kind.COMMIT | Kind.ROLLBACK:
+                return self.kind.name
+            case Kind.CHECKPOINT:
+                return f"checkpoint {self.text!r}"
+            case Kind.WAITS:
+                return f"<waiting for {' and '.join(self.others) or 'a lock'}>"
+            case Kind.GOES_ON:
+                return "<goes on>"
+            case Kind.ERROR:
+                return f"! {self.text}"
+            case Kind.START:
+                return f"begins {self.text}".rstrip()
+            case _:
+                return f"{self.kind.value} {self.text}"
+
+
+class History(Sequence[Event]):
+    """The events of one execution, in order."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._events = list(events)
+
+    def add(self, event: Event) -> None:
+        """Add what has just happened."""
+        self._events.append(event)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._events[index]
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self._events)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, History) and self._events == other._events
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def sessions(self) -> list[str]:
+        """The names of the sessions, in the order in which they began."""
+        return list(dict.fromkeys(event.session for event in self._events))
+
+    def of(self, session: str) -> list[Event]:
+        """Return what one session did."""
+        return [event for event in self._events if event.session == session]
+
+    def first_difference(self, other: History) -> str | None:
+        """Say where the other history takes another way, or return None."""
+        for number in range(max(len(self), len(other))):
+            mine, its = (
+                history[number] if number < len(history) else None
+                for history in (self, other)
+            )
+            if mine is None or its is None or mine.shape != its.shape:
+                return (
+                    f"event {number + 1} was {_told(mine)}, and then it was "
+                    f"{_told(its)}"
+                )
+        return None
+
+    def transcript(self) -> str:
+        """Return a line for each event: the session, what it did, and from where."""
+        aliases = {event.alias for event in self._events}
+        width = max((len(name) for name in self.sessions), default=0)
+        lines = []
+        for event in self._events:
+            text = str(event)
+            if len(aliases) > 1 and event.kind in (Kind.STATEMENT, Kind.COMMIT):
+                text = f"[{event.alias}] {text}"
+            if event.kind in (Kind.WAITS, Kind.GOES_ON, Kind.ERROR):
+                text = f"  {text}"
+            lines.append(f"{event.session:<{width}}  {text}")
+            if event.place is not None:
+                lines.append(f"{'':<{width}}      {event.place}")
+        return "\n".join(lines)
+
+    __str__ = transcript
+
+
+def normalize_savepoints(sql: str) -> str:
+    """Return SQL in which savepoints are not named after a thread."""
+    return _SAVEPOINT.sub(r"s\1", sql) if "_x" in sql else sql
+
+
+def shorten(sql: str, params: Any = None) -> str:
+    """Return SQL in one line that can be read, with its parameters in their places."""
+    many = ""
+    if _is_many(params):
+        many = f" (and {len(params) - 1} more)" if len(params) > 1 else ""
+        params = params[0]
+    text = normalize_savepoints(" ".join(sql.split()))
+    text = _QUOTED_NAME.sub(r"\1", text)
+    text = _SELECT_LIST.sub(_shorter_list, text)
+    if params:
+        text = _fill(text, params)
+    if len(text) > SQL_LENGTH:
+        half = (SQL_LENGTH - 5) // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    return text + many
+
+
+def _shorter_list(match: re.Match[str]) -> str:
+    columns = match["list"].split(", ")
+    # A "%" might be a parameter, which the rest has to be filled in after.
+    if len(columns) < 3 or "%" in match["list"] or "(" in match["list"]:
+        return match[0]
+    return f"{match[1]}{columns[0]}, ..."
+
+
+def _is_many(params: Any) -> bool:
+    return (
+        isinstance(params, Sequence)
+        and not isinstance(params, (str, bytes))
+        and bool(params)
+        and all(isinstance(each, (list, tuple, Mapping)) for each in params)
+    )
+
+
+def _fill(text: str, params: Any) -> str:
+    values = iter(()) if isinstance(params, Mapping) else iter(params)
+
+    def value(match: re.Match[str]) -> str:
+        if match["kind"] == "%":
+            return "%"
+        if match["name"] is not None and isinstance(params, Mapping):
+            return _show(params.get(match["name"]))
+        return _show(next(values, None))
+
+    return _PLACEHOLDER.sub(value, text)
+
+
+def _show(value: Any) -> str:
+    for name in ("adapted", "obj"):  # how the drivers wrap JSON
+        value = getattr(value, name, value)
+    if value is None:
+        return "NULL"
+    text = repr(value) if isinstance(value, (str, bytes)) else str(value)
+    if len(text) > VALUE_LENGTH:
+        text = f"{text[: VALUE_LENGTH - 3]}..."
+    return text
+
+
+def _told(event: Event | None) -> str:
+    return "the end" if event is None else f"{event.session}: {event}"
