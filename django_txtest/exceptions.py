@@ -84,6 +84,51 @@ class PostgresUnavailable(TxTestError):
     """No PostgreSQL could be found or started."""
 
 
+class InvalidSchedule(TxTestError, ValueError):
+    """A text is not a schedule, or the calls cannot follow it."""
+
+
+class NotDeterministic(TxTestError):
+    """The same schedule of the same calls went another way."""
+
+    REMEDY = (
+        "The calls are not deterministic: look for what depends on the time, on random "
+        "numbers, on the order of a set, on threads of their own, or on what an "
+        "earlier execution left in memory, and let `setup` put that back."
+    )
+
+
+class SessionStuck(TxTestError):
+    """A session of an execution did not come back from a step in time.
+
+    It is not waiting for another session in the database. `stacks` has, for each
+    session that did not, where it is.
+    """
+
+    def __init__(self, message: str, stacks: dict[str, str] | None = None) -> None:
+        self.stacks = stacks or {}
+        told = [
+            f"\n{name} is here{_tail(stack)}" for name, stack in self.stacks.items()
+        ]
+        super().__init__(message + "".join(told))
+
+
+class TooManySteps(TxTestError):
+    """A session made more steps than one execution may have."""
+
+
+class ExplorationCutShort(TxTestError):
+    """A limit that nobody asked for ended an exploration, so that it proves nothing."""
+
+
+class InterleavingFailed(TxTestError, AssertionError):
+    """An order of the calls' steps gives what it must not."""
+
+
+class ScriptError(TxTestError):
+    """A session of a scripted interleaving cannot do what the script has it do."""
+
+
 class RemoteError(TxTestError):
     """Stands for an exception of another process that could not be pickled.
 

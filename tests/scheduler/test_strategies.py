@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import math
+import unittest
+from collections import Counter
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_txtest.exceptions import InvalidSchedule, NotDeterministic
+from django_txtest.history import History
+from django_txtest.scheduler.schedule import MAX_SESSIONS, Schedule
+from django_txtest.scheduler.strategies import (
+    Choice,
+    DfsScheduler,
+    PctScheduler,
+    RandomScheduler,
+    ReplayScheduler,
+)
+
+choices = st.lists(st.integers(0, MAX_SESSIONS - 1))
+lengths = st.lists(st.integers(1, 3), min_size=1, max_size=3)
+
+
+def run_all(scheduler, lengths):
+    """Return the schedules of sessions with so many steps, none of which waits."""
+    schedules = []
+    while scheduler.begin():
+        left, current, made = list(lengths), None, []
+        while any(left):
+            runnable = tuple(n for n, steps in enumerate(left) if steps)
+            current = scheduler.choose(Choice(runnable, current))
+            left[current] -= 1
+            made.append(current)
+        scheduler.end(History())
+        schedules.append(tuple(made))
+    return schedules
+
+
+def preemptions(schedule):
+    left = Counter(schedule)
+    count = 0
+    for before, after in pairwise(schedule):
+        left[before] -= 1
+        count += before != after and left[before] > 0
+    return count
+
+
+class ScheduleTests(unittest.TestCase):
+    @given(choices)
+    def test_there_and_back(self, choices):
+        schedule = Schedule(choices)
+        self.assertEqual(Schedule.decode(schedule.encode()), schedule)
+        self.assertTrue(schedule.encode().isalnum() or not choices)
+        self.assertLessEqual(len(schedule.encode()), len(choices))
+
+    def test_the_text(self):
+        self.assertEqual(Schedule([0, 0, 1, 0, 0, 0]).encode(), "a2ba3")
+        self.assertEqual(repr(Schedule([1])), "Schedule.decode('b')")
+        self.assertEqual(len(Schedule.decode("a2ba3")), 6)
+
+    @given(st.text())
+    def test_other_texts(self, text):
+        try:
+            schedule = Schedule.decode(text)
+        except InvalidSchedule as error:
+            self.assertIn("Copy what the failure printed", str(error))
+        else:
+            self.assertEqual(Schedule.decode(schedule.encode()), schedule)
+
+    def test_no_such_session(self):
+        for number in (-1, MAX_SESSIONS):
+            with self.assertRaises(InvalidSchedule):
+                Schedule([number])
+
+
+class DfsTests(unittest.TestCase):
+    @given(lengths)
+    def test_every_schedule_once(self, lengths):
+        scheduler = DfsScheduler()
+        schedules = run_all(scheduler, lengths)
+        expected = math.factorial(sum(lengths))
+        for length in lengths:
+            expected //= math.factorial(length)
+        self.assertEqual(len(schedules), expected)
+        self.assertEqual(len(set(schedules)), expected)
+        self.assertTrue(scheduler.exhausted)
+
+    @given(lengths)
+    def test_the_fewest_preemptions_first(self, lengths):
+        counts = [preemptions(each) for each in run_all(DfsScheduler(), lengths)]
+        self.assertEqual(counts, sorted(counts))
+
+    def test_calls_that_take_another_way(self):
+        scheduler = DfsScheduler()
+        self.assertTrue(scheduler.begin())
+        scheduler.choose(Choice((0, 1)))
+        self.assertTrue(scheduler.begin())
+        with self.assertRaisesRegex(NotDeterministic, "not beyond step 0"):
+            scheduler.choose(Choice((0,)))
+
+
+class SeededTests(unittest.TestCase):
+    def test_the_same_seed_gives_the_same(self):
+        for make in (
+            lambda seed: RandomScheduler(seed, 20),
+            lambda seed: PctScheduler(3, seed, 20),
+        ):
+            schedules = run_all(make(1), [3, 4])
+            self.assertEqual(len(schedules), 20)
+            self.assertEqual(run_all(make(1), [3, 4]), schedules)
+            self.assertNotEqual(run_all(make(2), [3, 4]), schedules)
+            self.assertGreater(len(set(schedules)), 3)
+
+    def test_pct_makes_few_preemptions(self):
+        for depth in (1, 2, 3):
+            for schedule in run_all(PctScheduler(depth, 1, 50), [4, 4, 4]):
+                self.assertLess(preemptions(schedule), depth)
+
+    def test_refusals(self):
+        for make in (
+            lambda: RandomScheduler(executions=0),
+            lambda: PctScheduler(executions=-1),
+            lambda: PctScheduler(depth=0),
+        ):
+            with self.assertRaisesRegex(InvalidSchedule, "not a positive number"):
+                make()
+
+
+class ReplayTests(unittest.TestCase):
+    @given(lengths, st.randoms(use_true_random=False))
+    def test_it_follows(self, lengths, random):
+        steps = [n for n, length in enumerate(lengths) for _ in range(length)]
+        random.shuffle(steps)
+        text = Schedule(steps).encode()
+        self.assertEqual(run_all(ReplayScheduler(text), lengths), [tuple(steps)])
+
+    def test_a_beginning(self):
+        self.assertEqual(run_all(ReplayScheduler("ba"), [2, 2]), [(1, 0, 0, 1)])
+
+    def test_what_cannot_be_followed(self):
+        with self.assertRaisesRegex(InvalidSchedule, "beyond step 1: session 1"):
+            run_all(ReplayScheduler("a2"), [1, 1])
