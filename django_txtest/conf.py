@@ -60,6 +60,8 @@ class Settings:
     call_using = _Choice("TXTEST_CALL_USING", _DEFAULT_MODE, MODES)
     #: How long a reset waits for a lock that somebody else holds, in seconds.
     lock_timeout = _Seconds("TXTEST_LOCK_TIMEOUT", 10.0)
+    #: How long one step of an explored session may take, in seconds.
+    step_timeout = _Seconds("TXTEST_STEP_TIMEOUT", 5.0)
 
 
 settings = Settings()

@@ -12,6 +12,8 @@ from django.db import DatabaseError, Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 
+from django_txtest.exceptions import DatabaseNotSupported
+
 
 @dataclass(frozen=True)
 class Table:
@@ -82,6 +84,10 @@ class Database:
         """Return which of the sessions wait for a lock; None if one cannot tell."""
         return None
 
+    def blockers(self, pids: Sequence[int]) -> dict[int, set[int]]:
+        """Return which sessions each waits for, of those that wait for a lock."""
+        return {}
+
     def cancel(self, pid: int) -> None:
         """Cancel what session `pid` is executing."""
 
@@ -111,6 +117,35 @@ class Database:
     def bounded_lock_waits(self, seconds: float) -> Iterator[None]:
         """Within the block, waiting for a lock for `seconds` is an error."""
         yield
+
+    # Explored sessions
+
+    def exploration_obstacle(self) -> str | None:
+        """Return why interleavings cannot be explored on this database, or None."""
+        vendor = self.connection.vendor
+        return f"on {vendor} it is not known which session waits for which."
+
+    def prepare_explored(self, isolation_level: str | None) -> None:
+        """Prepare a connection, just opened, for a session that is explored.
+
+        :raises DatabaseNotSupported: if there is no such isolation level.
+        """
+        if isolation_level is not None:
+            raise DatabaseNotSupported(
+                f"isolation_level={isolation_level!r}: on {self.connection.vendor} "
+                f"there is no choice of isolation levels. Leave the argument out."
+            )
+
+    def has_transaction(self) -> bool:
+        """Tell whether the end of a transaction would be any news to the server."""
+        return self.connection.connection is not None
+
+    def would_wait(self, error: DatabaseError, *, has_read: bool) -> bool:
+        """Tell whether a session would usually have waited, where ours got an error.
+
+        :param has_read: whether its transaction has read or written anything.
+        """
+        return False
 
     def put_connection_right(self) -> None:
         """Bring the connection back to autocommit, outside of any transaction.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_txtest.databases.base import Database, SessionInfo, Table
+from django_txtest.exceptions import DatabaseNotSupported
 
 # Tables of the user, in every schema: a partition is reached through its root, and
 # what an extension owns is the extension's.
@@ -52,6 +53,13 @@ SELECT has_database_privilege(current_database(), 'CREATE') AND NOT EXISTS (
 # Lock not available, and deadlock detected: the server may find one sooner.
 _LOCK_ERRORS = {"55P03", "40P01"}
 
+ISOLATION_LEVELS = (
+    "READ UNCOMMITTED",
+    "READ COMMITTED",
+    "REPEATABLE READ",
+    "SERIALIZABLE",
+)
+
 
 class PostgreSQL(Database):
     """PostgreSQL 14 and newer, by psycopg 2 or 3."""
@@ -92,6 +100,16 @@ class PostgreSQL(Database):
             )
             return {pid for (pid,) in cursor.fetchall()}
 
+    def blockers(self, pids: Sequence[int]) -> dict[int, set[int]]:
+        """Return which sessions each waits for, of those that wait for a lock."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pid, blockers FROM unnest(%s::int[]) AS pid, "
+                "pg_blocking_pids(pid) AS blockers WHERE cardinality(blockers) > 0",
+                [list(pids)],
+            )
+            return {pid: set(blockers) for pid, blockers in cursor.fetchall()}
+
     def cancel(self, pid: int) -> None:
         """Cancel what session `pid` is executing."""
         self._execute("SELECT pg_cancel_backend(%s)", [pid])
@@ -118,6 +136,38 @@ class PostgreSQL(Database):
     def end_session_of(self, connection: BaseDatabaseWrapper) -> None:
         """End the backend of a connection of another thread."""
         self.terminate(int(connection.connection.info.backend_pid))
+
+    def exploration_obstacle(self) -> str | None:
+        """Return why interleavings cannot be explored on this database, or None."""
+        return None
+
+    def prepare_explored(self, isolation_level: str | None) -> None:
+        """Have deadlocks found at once, and transactions begin at the level.
+
+        :raises DatabaseNotSupported: if there is no such isolation level.
+        """
+        connection: Any = self.connection.connection
+        driver: Any = self.connection.Database  # type: ignore[attr-defined]
+        with connection.cursor() as cursor:
+            # Whoever closes the circle is then the victim. Only a superuser may; for
+            # others the server takes its usual second.
+            with suppress(driver.Error):
+                cursor.execute("SET deadlock_timeout = '1ms'")
+            if isolation_level is None:
+                return
+            level = str(isolation_level).upper().replace("_", " ")
+            if level not in ISOLATION_LEVELS:
+                raise DatabaseNotSupported(
+                    f"isolation_level={isolation_level!r} is not one of "
+                    f"{', '.join(ISOLATION_LEVELS)}."
+                )
+            connection.isolation_level = None  # what OPTIONS has would come before it
+            cursor.execute(f"SET default_transaction_isolation = '{level.lower()}'")
+
+    def has_transaction(self) -> bool:
+        """Tell whether the end of a transaction would be any news to the server."""
+        connection: Any = self.connection.connection
+        return connection is not None and connection.info.transaction_status != 0
 
     def lock_holders(self) -> list[SessionInfo]:
         """Return the other sessions that hold locks on tables of this database."""

@@ -40,6 +40,28 @@ class SQLite(Database):
         """Interrupt what a connection of another thread is executing."""
         connection.connection.interrupt()
 
+    def exploration_obstacle(self) -> str | None:
+        """Return why interleavings cannot be explored on this database, or None."""
+        return self.concurrency_obstacle()
+
+    def prepare_explored(self, isolation_level: str | None) -> None:
+        """Have the connection never wait by itself."""
+        super().prepare_explored(isolation_level)
+        self.connection.connection.execute("PRAGMA busy_timeout = 0")
+
+    def has_transaction(self) -> bool:
+        """Tell whether a transaction is open."""
+        connection = self.connection.connection
+        return connection is not None and connection.in_transaction
+
+    def would_wait(self, error: DatabaseError, *, has_read: bool) -> bool:
+        """Tell whether a session would usually have waited, where ours got an error.
+
+        SQLite refuses at once a transaction that has read and now wants to write,
+        while another one writes: https://sqlite.org/c3ref/busy_handler.html
+        """
+        return "database is locked" in str(error) and not has_read
+
     def is_lock_timeout(self, error: DatabaseError) -> bool:
         """Tell whether `error` says that a lock could not be had in time."""
         return "database is locked" in str(error) or "table is locked" in str(error)

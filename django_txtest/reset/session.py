@@ -18,6 +18,16 @@ _CHANGES = re.compile(
 )
 
 
+# What SET says of the current transaction only.
+_LOCAL = re.compile(r"\s*SET\s+(LOCAL|TRANSACTION|CONSTRAINTS)\b", re.IGNORECASE)
+
+
+def outlasts_transaction(sql: object) -> bool:
+    """Tell whether a statement changes its session beyond the transaction."""
+    text = sql if isinstance(sql, str) else str(sql)
+    return bool(_CHANGES.match(text)) and not _LOCAL.match(text)
+
+
 class SessionWatch:
     """Sees the statements of this thread's connections, for one test."""
 
@@ -47,6 +57,6 @@ class SessionWatch:
             self.has_changes = has_changes
 
     def _see(self, execute: Callable[..., Any], sql: Any, *rest: Any) -> Any:
-        if _CHANGES.match(sql if isinstance(sql, str) else str(sql)):
+        if outlasts_transaction(sql):
             self.has_changes = True
         return execute(sql, *rest)
