@@ -220,8 +220,10 @@ def _fill(text: str, params: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    for name in ("adapted", "obj"):  # how the drivers wrap JSON
-        value = getattr(value, name, value)
+    # How the drivers wrap JSON and bytes.
+    value = getattr(value, "adapted", getattr(value, "obj", value))
+    if isinstance(value, memoryview):
+        value = value.tobytes()
     if value is None:
         return "NULL"
     text = repr(value) if isinstance(value, (str, bytes)) else str(value)

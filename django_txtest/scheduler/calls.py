@@ -1,0 +1,101 @@
+"""The calls whose interleavings are wanted, each with the name of its session."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from django_txtest.concurrency.calls import Call, Target, resolve
+from django_txtest.exceptions import InvalidCall
+from django_txtest.scheduler.schedule import MAX_SESSIONS
+
+
+class Session:
+    """A call that is made in a session of its own, under a name.
+
+    :param name: for transcripts and messages.
+    :param target: a callable or ``"package.module:function"``, with its arguments.
+    """
+
+    def __init__(self, name: str, target: Target, /, *args: Any, **kwargs: Any) -> None:
+        if not isinstance(name, str) or not name:
+            raise InvalidCall(f"{name!r} is not a name. Write Session('alice', ...).")
+        if not (callable(target) or isinstance(target, str)):
+            raise InvalidCall(
+                f"The target {target!r} of session {name!r} is not a callable: was it "
+                f"called already? Write Session({name!r}, target, *args)."
+            )
+        resolve(target)
+        self.name = name
+        self.target = target
+        self.args = args
+        self.kwargs = kwargs
+
+    @property
+    def description(self) -> str:
+        """The call, about as one would write it."""
+        target, args, kwargs = self.target, self.args, self.kwargs
+        while isinstance(target, partial):
+            args = (*target.args, *args)
+            kwargs = {**target.keywords, **kwargs}
+            target = target.func
+        written = [repr(arg) for arg in args]
+        written += [f"{name}={value!r}" for name, value in kwargs.items()]
+        return f"{name_of(target)}({', '.join(written)})"
+
+    @property
+    def source(self) -> str:
+        """What to write to make this session again."""
+        written = [repr(self.name), _source(self.target), *map(repr, self.args)]
+        written += [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        return f"Session({', '.join(written)})"
+
+    def call(self) -> Call:
+        """Return the call, with the language and the time zone that hold now."""
+        return Call(f"session {self.name}", self.target, self.args, dict(self.kwargs))
+
+    def __repr__(self) -> str:
+        return f"<{self.source}>"
+
+
+def parse_sessions(calls: Iterable[Session | Callable[..., Any]]) -> list[Session]:
+    """Make sessions of what users write; a bare callable is named s1, s2, ...
+
+    :raises InvalidCall: for what is neither, for names that are not unique, and for
+        fewer or more sessions than can be run.
+    """
+    sessions = [
+        call if isinstance(call, Session) else Session(f"s{number}", call)
+        for number, call in enumerate(calls, start=1)
+    ]
+    names = [session.name for session in sessions]
+    if len(set(names)) < len(names):
+        raise InvalidCall(f"Two sessions have the same name: {', '.join(names)}.")
+    if not 1 <= len(sessions) <= MAX_SESSIONS:
+        raise InvalidCall(
+            f"There are {len(sessions)} calls. Give from one to {MAX_SESSIONS}."
+        )
+    return sessions
+
+
+def name_of(target: object) -> str:
+    """Return what a callable is called in the code."""
+    if isinstance(target, str):
+        return target
+    owner = getattr(target, "__self__", None)
+    name = getattr(target, "__name__", None)
+    if owner is not None and name and not isinstance(owner, type(sys)):
+        return f"{type(owner).__name__}.{name}"
+    return str(name or repr(target))
+
+
+def _source(target: Target) -> str:
+    if isinstance(target, str):
+        return repr(target)
+    if isinstance(target, partial):
+        written = [_source(target.func), *map(repr, target.args)]
+        written += [f"{name}={value!r}" for name, value in target.keywords.items()]
+        return f"partial({', '.join(written)})"
+    return name_of(target)

@@ -1,0 +1,312 @@
+"""Makes executions: one session at a time goes from one step to its next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from types import TracebackType
+
+from django_txtest.conf import settings
+from django_txtest.exceptions import SessionStuck, TooManySteps
+from django_txtest.history import Event, History, Kind
+from django_txtest.outcomes import Results
+from django_txtest.scheduler.calls import Session
+from django_txtest.scheduler.ending import end_all
+from django_txtest.scheduler.schedule import Schedule
+from django_txtest.scheduler.session import SessionThread, State
+from django_txtest.scheduler.strategies import Choice
+from django_txtest.scheduler.waits import WaitWatch, has_circle
+
+#: When a step that has not come back is looked up, and how long until the next look.
+FIRST_LOOK = 0.002
+LAST_LOOK = 0.05
+#: How long a session gets to connect, in seconds.
+CONNECT_TIMEOUT = 30.0
+MAX_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One execution: who went when, what happened, and what came of the calls."""
+
+    schedule: Schedule
+    history: History
+    results: Results
+
+
+class Engine:
+    """Has a thread for each session, and keeps it from execution to execution.
+
+    Within a block. At its end, or whenever it is left, every call that is not over is
+    unwound and rolled back, and every connection is closed.
+    """
+
+    def __init__(
+        self,
+        sessions: Sequence[Session],
+        aliases: Sequence[str],
+        isolation_level: str | None = None,
+        max_steps: int = MAX_STEPS,
+    ) -> None:
+        self._reports: SimpleQueue[SessionThread] = SimpleQueue()
+        self._watch = WaitWatch()
+        self._max_steps = max_steps
+        self._waits: dict[int, frozenset[int]] = {}
+        #: What the history says about the waits.
+        self._told: dict[int, frozenset[int]] = {}
+        self._schedule: list[int] = []
+        self._steps = 0
+        #: Those that SQLite refused a lock, since the last change, in order.
+        self._tried: list[SessionThread] = []
+        self.history = History()
+        self.threads = [
+            SessionThread(number, session, aliases, isolation_level, self._reports)
+            for number, session in enumerate(sessions)
+        ]
+
+    def __enter__(self) -> Engine:
+        try:
+            for thread in self.threads:
+                thread.start()
+                # One by one, so that what they connect with need not be thread-safe.
+                self._reports.get(timeout=CONNECT_TIMEOUT)
+                if thread.refusal is not None:
+                    raise thread.refusal
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        cls: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unwind what is not over, and close everything."""
+        try:
+            end_all(self.threads, self._watch)
+        finally:
+            self._watch.close()
+
+    def begin(self) -> None:
+        """Have every session before the start of its call."""
+        self.history = History()
+        self._schedule = []
+        self._steps = 0
+        self._waits = {}
+        self._told = {}
+        self._tried = []
+        for thread in self.threads:
+            thread.begin()
+
+    def execute(
+        self, choose: Callable[[Choice], int], bound: int | None = None
+    ) -> Execution:
+        """Make one execution.
+
+        :param choose: tells which of the sessions makes the next step.
+        :param bound: how often it may interrupt one that could go on.
+        """
+        self.begin()
+        self.was_bounded = False
+        current: int | None = None
+        preemptions = 0
+        while not self.is_over:
+            runnable = self.runnable()
+            if not runnable:
+                self.await_somebody()
+                continue
+            choice = Choice(runnable, current)
+            if bound is not None and preemptions >= bound and current in runnable:
+                self.was_bounded |= len(runnable) > 1
+                choice = Choice((current,), current)
+            number = choose(choice)
+            preemptions += choice.is_preemption(number)
+            self._schedule.append(number)
+            self.step(number)
+            self._leave_start(number)
+            current = number
+        return self.execution()
+
+    def execution(self) -> Execution:
+        """Return the execution that is over."""
+        outcomes = [thread.outcome for thread in self.threads]
+        results = Results(outcome for outcome in outcomes if outcome is not None)
+        return Execution(Schedule(self._schedule), self.history, results)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every call is."""
+        return all(thread.state is State.DONE for thread in self.threads)
+
+    def runnable(self) -> tuple[int, ...]:
+        """Return the sessions that can make a step."""
+        return tuple(
+            thread.number for thread in self.threads if thread.state is State.PAUSED
+        )
+
+    def step(self, number: int) -> None:
+        """Let a session make its step, and wait until nothing moves any more."""
+        thread = self.threads[number]
+        self._steps += 1
+        if self._steps > self._max_steps:
+            raise self._too_many_steps(thread)
+        self.history.add(thread.point)
+        thread.go()
+        self._settle(thread)
+
+    def await_somebody(self) -> None:
+        """Where all wait, wait until one of them goes on."""
+        if self._tried:
+            # SQLite gives up on the one that has waited for the longest.
+            thread = self._tried.pop(0)
+            thread.refuse()
+            self._settle(thread)
+        else:
+            self._settle(None)
+
+    def waiting_for(self, number: int) -> tuple[str, ...]:
+        """Return the names of the sessions that one waits for."""
+        return tuple(self.threads[n].name for n in sorted(self._waits.get(number, ())))
+
+    def _leave_start(self, number: int) -> None:
+        """Go on to the first step: nobody could tell when what is before it was done.
+
+        Unless that is a checkpoint, which says that somebody could.
+        """
+        thread = self.threads[number]
+        is_start = self.history[-1].kind is Kind.START
+        is_checkpoint = thread.point.kind is Kind.CHECKPOINT
+        if is_start and thread.state is State.PAUSED and not is_checkpoint:
+            self.step(number)
+
+    # What follows waits until each session is paused, over, or proved to wait.
+
+    def _settle(self, stepped: SessionThread | None) -> None:
+        moving = {stepped} if stepped else set()
+        reported: list[SessionThread] = []
+        deadline = time.monotonic() + settings.step_timeout
+        patience = FIRST_LOOK
+        while True:
+            if moving or stepped is None:
+                try:
+                    thread = self._reports.get(timeout=patience)
+                except Empty:
+                    patience = min(2 * patience, LAST_LOOK)
+                else:
+                    moving.discard(thread)
+                    reported.append(thread)
+                    self._hear(thread)
+                    stepped = stepped or thread
+                    patience = FIRST_LOOK
+                    if moving:
+                        continue
+            if not moving and (thread_again := self._next_try(reported)):
+                thread_again.go()
+                moving.add(thread_again)
+                continue
+            asked = moving.union(self._in(State.WAITING))
+            if not asked:
+                break
+            self._waits = self._watch.look(asked, self.threads)
+            for thread in asked:
+                if thread.number in self._waits:
+                    thread.state = State.WAITING
+                    moving.discard(thread)
+                else:
+                    thread.state = State.MOVING
+                    moving.add(thread)
+            is_stable = not moving and not has_circle(self._waits)
+            if is_stable and stepped is not None:
+                break
+            if not moving:  # a circle, which the database will open
+                moving.update(self._in(State.WAITING))
+            if time.monotonic() > deadline:
+                raise self._stuck(moving)
+        self._write_down(stepped)
+
+    def _hear(self, thread: SessionThread) -> None:
+        thread.state = thread.position
+        if thread.state is State.LOCKED:
+            self._tried.append(thread)
+        self._waits.pop(thread.number, None)
+
+    def _next_try(self, reported: list[SessionThread]) -> SessionThread | None:
+        """Return a session that may get the lock now which it did not get before."""
+        for thread in self._tried:
+            # Anything that another one did since may have given the lock free.
+            last = len(reported) - 1 - _index_from_end(reported, thread)
+            later = reported[last + 1 :]
+            if any(each.position is not State.LOCKED for each in later):
+                self._tried.remove(thread)
+                return thread
+        return None
+
+    def _in(self, state: State) -> list[SessionThread]:
+        return [thread for thread in self.threads if thread.state is state]
+
+    def _write_down(self, stepped: SessionThread | None) -> None:
+        """Add what happened to the history, in an order that is always the same."""
+        others = [thread for thread in self.threads if thread is not stepped]
+        for thread in [stepped, *others] if stepped else others:
+            number = thread.number
+            is_waiting = thread.state in (State.WAITING, State.LOCKED)
+            if number in self._told and not is_waiting:
+                del self._told[number]
+                self.history.add(
+                    Event(thread.name, Kind.GOES_ON, alias=thread.point.alias)
+                )
+            for note in thread.notes:
+                self.history.add(note)
+            thread.notes = []
+            waits = self._waits.get(number, frozenset())
+            if is_waiting and self._told.get(number) != waits:
+                self._told[number] = waits
+                names = tuple(self.threads[n].name for n in sorted(waits))
+                self.history.add(
+                    Event(
+                        thread.name, Kind.WAITS, alias=thread.point.alias, others=names
+                    )
+                )
+
+    def _stuck(self, moving: set[SessionThread]) -> SessionStuck:
+        threads = sorted(moving, key=lambda thread: thread.number)
+        names = " and ".join(thread.name for thread in threads)
+        waits = [
+            f"{self.threads[n].name} waits for {' and '.join(self.waiting_for(n))}"
+            for n in sorted(self._waits)
+        ]
+        told = f"In the database, {', '.join(waits)}. " if waits else ""
+        return SessionStuck(
+            f"Session {names} did not come back from a step within "
+            f"{settings.step_timeout:g} s (TXTEST_STEP_TIMEOUT). {told}"
+            f"If it waits for a lock, a queue or a thread of Python's, let nothing "
+            f"hold that across a statement, where others go on; if it has much to do, "
+            f"raise the setting. The calls were ended.\n"
+            f"The schedule so far is {Schedule(self._schedule)}:\n\n{self.history}\n",
+            {thread.name: thread.stack() for thread in threads},
+        )
+
+    def _too_many_steps(self, thread: SessionThread) -> TooManySteps:
+        tail = History(self.history[-10:])
+        place = thread.point.place
+        return TooManySteps(
+            f"An execution made more than {self._max_steps} steps, and session "
+            f"{thread.name} would go on with {thread.point} (in {place}). If it "
+            f"tries again and again, let it give up at some time; if it has much to "
+            f"do, raise max_steps. The calls were ended. The last steps were:\n\n{tail}"
+        )
+
+
+def _index_from_end(items: list[SessionThread], item: SessionThread) -> int:
+    """Return where an item is, counted from the end; the length if it is not."""
+    for index, each in enumerate(reversed(items)):
+        if each is item:
+            return index
+    return len(items)

@@ -1,0 +1,364 @@
+"""A session: a thread with connections of its own, which pauses before each step."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from enum import Enum
+from queue import SimpleQueue
+from typing import Any
+
+from django.db import DatabaseError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+from django_txtest.databases import get_database
+from django_txtest.exceptions import DatabaseNotAllowed
+from django_txtest.history import Event, Kind
+from django_txtest.outcomes import Outcome
+from django_txtest.reset.session import outlasts_transaction
+from django_txtest.scheduler.calls import Session
+from django_txtest.scheduler.places import user_place
+
+#: How often a thread that is paused looks whether it was forgotten, in seconds.
+_PAUSE_CHECK = 5.0
+# Of SQLite: these take no lock yet.
+_TAKES_NO_LOCK = ("BEGIN", "SAVEPOINT", "RELEASE")
+
+
+class State(Enum):
+    """What a session is doing, as far as the engine has heard."""
+
+    #: It is between executions.
+    IDLE = "is not running"
+    #: It is before a step, and can go on.
+    PAUSED = "can go on"
+    #: It makes a step.
+    MOVING = "is moving"
+    #: It makes a step, in which the database has it wait.
+    WAITING = "is waiting"
+    #: The database would have it wait, and it is to try again.
+    LOCKED = "is to try again"
+    DONE = "has finished"
+
+
+class SessionEnded(BaseException):
+    """Unwinds a call that is not to go on. Not an Exception, which it might catch."""
+
+
+class SessionThread:
+    """Makes its call in each execution, one step at a time.
+
+    What is public belongs to the engine, but for `position`, `notes` and `outcome`,
+    which the thread sets before it reports.
+
+    :param reports: where the thread puts itself whenever it has come to a stop.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        session: Session,
+        aliases: Sequence[str],
+        isolation_level: str | None,
+        reports: SimpleQueue[SessionThread],
+    ) -> None:
+        self.number = number
+        self.name = session.name
+        self.session = session
+        self.state = State.IDLE
+        self.position = State.IDLE
+        #: The step that it is before, or makes.
+        self.point = Event(self.name, Kind.START)
+        #: What happened to it since it was last heard of.
+        self.notes: list[Event] = []
+        self.outcome: Outcome | None = None
+        #: Why there is no session, if the database refused one.
+        self.refusal: Exception | None = None
+        #: Its connections, and the server's numbers of their sessions.
+        self.connections: dict[str, BaseDatabaseWrapper] = {}
+        self.pids: dict[str, int] = {}
+        self.finished = threading.Event()
+        self._call = session.call()
+        self._aliases = aliases
+        self._isolation_level = isolation_level
+        self._reports = reports
+        # A lock as a semaphore: what is quickest between two threads.
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._ended = False
+        self._closing = False
+        self._refused = False
+        #: The aliases whose transaction has read or written.
+        self._has_read: set[str] = set()
+        self._is_changed = False
+        self._engine_thread = threading.current_thread()
+        self._context = contextvars.copy_context()
+        self._thread = threading.Thread(
+            target=self._run, name=f"txtest session {self.name}", daemon=True
+        )
+
+    # The engine's side
+
+    def start(self) -> None:
+        """Start the thread, which connects and reports."""
+        self._thread.start()
+
+    def begin(self) -> None:
+        """Get ready for another execution."""
+        self.state = State.PAUSED
+        self.point = Event(self.name, Kind.START, text=self.session.description)
+        self.notes = []
+        self.outcome = None
+
+    def go(self) -> None:
+        """Let the thread make its step."""
+        self.state = State.MOVING
+        self._gate.release()
+
+    def refuse(self) -> None:
+        """Let the step fail that the database would have wait."""
+        self._refused = True
+        self.go()
+
+    def end(self) -> None:
+        """Unwind the call, wherever it is paused now or comes to its next step."""
+        self._ended = self._closing = True
+        with suppress(RuntimeError):  # it was not paused
+            self._gate.release()
+
+    def refuse_databases(self) -> None:
+        """Let the thread, which cannot be ended, never again use a database."""
+
+        def connect() -> None:
+            raise DatabaseNotAllowed(f"Session {self.name} was ended.")
+
+        for connection in self.connections.values():
+            connection.connect = connect  # type: ignore[method-assign]
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the thread has closed all and ended; return whether it has."""
+        if self.finished.wait(max(0.0, seconds)):
+            self._thread.join()
+        return self.finished.is_set()
+
+    def stack(self) -> str:
+        """Return where the thread is."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        return "".join(traceback.format_stack(frame)) if frame else ""
+
+    @property
+    def is_started(self) -> bool:
+        """Whether there is, or was, a thread."""
+        return self._thread.ident is not None
+
+    @property
+    def ident(self) -> int:
+        """The number of the thread."""
+        return self._thread.ident or 0
+
+    # The thread's side
+
+    def _run(self) -> None:
+        connection_created.connect(self._prepare)
+        try:
+            self._connect()
+            self._report(State.IDLE)
+            while not self._closing and self._may_go():
+                if not self._closing:
+                    self._make_call()
+        except Exception as error:  # noqa: BLE001 - the engine raises it
+            self.refusal = error
+            self._report(State.DONE)
+        finally:
+            connection_created.disconnect(self._prepare)
+            connections.close_all()
+            self.finished.set()
+
+    def _connect(self) -> None:
+        for alias in self._aliases:
+            connections[alias].ensure_connection()
+
+    def _prepare(self, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+        if threading.current_thread() is not self._thread:
+            return
+        if connection.alias not in self._aliases:
+            return
+        self.connections[connection.alias] = connection
+        database = get_database(connection)
+        database.prepare_explored(self._isolation_level)
+        pid = database.session_pid()
+        if pid is not None:
+            self.pids[connection.alias] = pid
+
+    def _make_call(self) -> None:
+        self._has_read.clear()
+        self._is_changed = False
+        self._connect()
+        with self._hooks():
+            outcome = self._context.copy().run(self._call_in_context)
+        if self._is_changed:
+            connections.close_all()
+        else:
+            for connection in connections.all(initialized_only=True):
+                get_database(connection).put_connection_right()
+        self.outcome = outcome
+        error = outcome.error
+        if error is None:
+            event = Event(self.name, Kind.RETURNS, text=_short(outcome.value))
+        else:
+            event = Event(self.name, Kind.RAISES, text=_told(error.original))
+        self.notes.append(event)
+        self._report(State.DONE)
+
+    def _call_in_context(self) -> Outcome:
+        _current.set(self)
+        return self._call.make()
+
+    @contextmanager
+    def _hooks(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for alias in self._aliases:
+                connection = connections[alias]
+                stack.enter_context(connection.execute_wrapper(self._execute))
+                # Private, and the only place: the end of a transaction is no statement
+                # that wrappers see. Set on this connection, and taken off again.
+                for name, kind in (
+                    ("_commit", Kind.COMMIT),
+                    ("_rollback", Kind.ROLLBACK),
+                ):
+                    end = getattr(connection, name)
+                    setattr(connection, name, self._end_of(connection, kind, end))
+                    stack.callback(delattr, connection, name)
+            yield
+
+    def _execute(
+        self,
+        execute: Callable[..., Any],
+        sql: Any,
+        params: Any,
+        many: bool,
+        context: dict[str, Any],
+    ) -> Any:
+        connection: BaseDatabaseWrapper = context["connection"]
+        alias = connection.alias
+        text = sql if isinstance(sql, str) else _as_text(sql, connection)
+        if outlasts_transaction(text):
+            self._is_changed = True
+        event = Event(
+            self.name, Kind.STATEMENT, alias, text, params, place=user_place()
+        )
+
+        def act() -> Any:
+            result = execute(sql, params, many, context)
+            if text.startswith(_TAKES_NO_LOCK):
+                return result
+            if get_database(connection).has_transaction():
+                self._has_read.add(alias)
+            return result
+
+        return self._step(event, connection, act)
+
+    def _end_of(
+        self, connection: BaseDatabaseWrapper, kind: Kind, end: Callable[[], None]
+    ) -> Callable[[], None]:
+        def act() -> None:
+            end()
+            self._has_read.discard(connection.alias)
+
+        def step() -> None:
+            if not get_database(connection).has_transaction():
+                end()
+                return
+            self._has_read.discard(connection.alias)  # it may wait for readers
+            place = user_place()
+            event = Event(self.name, kind, connection.alias, place=place)
+            self._step(event, connection, act)
+
+        return step
+
+    def checkpoint(self, label: str) -> None:
+        """Pause, as before a step."""
+        event = Event(self.name, Kind.CHECKPOINT, text=label, place=user_place())
+        self._pause(event)
+
+    def _step(
+        self, event: Event, connection: BaseDatabaseWrapper, act: Callable[[], Any]
+    ) -> Any:
+        if self._ended and event.kind is Kind.ROLLBACK:
+            return act()
+        self._pause(event)
+        while True:
+            try:
+                result = act()
+                self._refused = False
+                return result
+            except DatabaseError as error:
+                would_wait = get_database(connection).would_wait(
+                    error, has_read=event.alias in self._has_read
+                )
+                if self._refused or not would_wait:
+                    self._refused = False
+                    text = _told(error)
+                    self.notes.append(
+                        Event(self.name, Kind.ERROR, event.alias, text=text)
+                    )
+                    raise
+            self._stop(State.LOCKED)
+
+    def _pause(self, event: Event) -> None:
+        self.point = event
+        self._stop(State.PAUSED)
+
+    def _stop(self, position: State) -> None:
+        if self._ended:
+            raise SessionEnded
+        self._report(position)
+        if not self._may_go() or self._ended:
+            self._ended = True
+            raise SessionEnded
+
+    def _report(self, position: State) -> None:
+        self.position = position
+        self._reports.put(self)
+
+    def _may_go(self) -> bool:
+        while not self._gate.acquire(timeout=_PAUSE_CHECK):
+            if not self._engine_thread.is_alive():
+                return False
+        return True
+
+
+_current: contextvars.ContextVar[SessionThread | None] = contextvars.ContextVar(
+    "django_txtest_session", default=None
+)
+
+
+def checkpoint(label: str) -> None:
+    """Let other sessions go on here, where interleavings are explored.
+
+    Elsewhere, this does nothing.
+    """
+    session = _current.get()
+    if session is not None:
+        session.checkpoint(label)
+
+
+def _as_text(sql: Any, connection: BaseDatabaseWrapper) -> str:
+    if hasattr(sql, "as_string"):  # a composed statement of psycopg
+        return str(sql.as_string(connection.connection))
+    return str(sql)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _told(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
