@@ -209,6 +209,45 @@ class PostgreSQL(Database):
             cursor.execute(f"SELECT (t.*)::text FROM {table.name} AS t")
             return [text for (text,) in cursor.fetchall()]
 
+    def read_values(self, table: Table) -> list[tuple[Any, ...]]:
+        """Return the rows of `table`, each with the text of each column's value."""
+        columns = ", ".join(f"{self.quote(column)}::text" for column in table.columns)
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT {columns} FROM {table.name}".replace("%", "%%"), [])
+            return list(cursor.fetchall())
+
+    def sequences(self) -> Any:
+        """Return where the sequences are: their OIDs, values, and which gave any."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT seqrelid::int8, seqrelid::regclass::text, "
+                "pg_sequence_last_value(seqrelid) FROM pg_sequence "
+                "WHERE has_sequence_privilege(seqrelid, 'SELECT, UPDATE')"
+            )
+            rows = cursor.fetchall()
+            state = []
+            for oid, name, last_value in rows:
+                if last_value is None:  # it gave none yet: what it would begin with
+                    cursor.execute(f"SELECT last_value FROM {name}".replace("%", "%%"))
+                    state.append((oid, *cursor.fetchone(), False))
+                else:
+                    state.append((oid, last_value, True))
+        return state
+
+    def put_sequences_back(self, state: Any) -> None:
+        """Put the sequences that were used since back to where they were."""
+        if not state:
+            return
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT setval(s.oid::regclass, s.value, s.is_called) "
+                "FROM unnest(%s::oid[], %s::int8[], %s::bool[]) "
+                "AS s (oid, value, is_called) "
+                "WHERE pg_sequence_last_value(s.oid) IS DISTINCT FROM "
+                "CASE WHEN s.is_called THEN s.value END",
+                [list(column) for column in zip(*state, strict=True)],
+            )
+
     def replace(self, contents: Iterable[tuple[Table, list[Any]]]) -> None:
         """Make `contents` all that the tables named in it have, in one transaction."""
         contents = list(contents)

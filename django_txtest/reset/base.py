@@ -68,6 +68,10 @@ class Baseline(ABC):
     def forget(self, level: Level) -> None:
         """Give the level up, if it is there: the next restore goes to one below."""
 
+    def written_tables(self) -> set[str] | None:
+        """Return the names of the tables written to since; None if one cannot tell."""
+        return None
+
     @abstractmethod
     def restore(self) -> None:
         """Put the database back to the highest level.

@@ -94,6 +94,14 @@ class Layers:
             with self._session.looks_away():
                 self._forget(Level.CHECKPOINT)
 
+    def written_tables(self) -> dict[str, set[str] | None]:
+        """Return, by alias, the tables written to since; None if one cannot tell."""
+        with self._session.looks_away():
+            return {
+                baseline.database.connection.alias: baseline.written_tables()
+                for baseline in self._baselines
+            }
+
     def _return_to_checkpoint(self) -> None:
         with self._session.looks_away():
             self._restore(self._baselines)

@@ -57,6 +57,16 @@ class PostgreSQLBaseline(Baseline):
         """Give the level up, if it is there: the next restore goes to one below."""
         self._row(f"SELECT txtest.forget({level:d})")
 
+    def written_tables(self) -> set[str] | None:
+        """Return the names of the tables written to since."""
+        with self.database.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT k.target FROM txtest.tables k WHERE k.kind <> 'm' "
+                "AND k.relid IN (SELECT r.reached FROM txtest.reach r "
+                "JOIN txtest.dirty d ON d.relid = r.written)"
+            )
+            return {name for (name,) in cursor.fetchall()}
+
     def restore(self) -> None:
         """Put the database back to the highest level."""
         deadline = time.monotonic() + settings.lock_timeout

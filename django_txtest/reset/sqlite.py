@@ -108,6 +108,10 @@ class SQLiteBaseline(Baseline):
             # Django would leave its file behind.
             self._execute("PRAGMA journal_mode = DELETE")
 
+    def written_tables(self) -> set[str] | None:
+        """Return the names of the tables written to since."""
+        return set(self._dirty())
+
     def restore(self) -> None:
         """Put the database back to the highest level."""
         # Also if there is nothing to do: waits for those with a write open.
