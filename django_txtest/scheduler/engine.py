@@ -61,6 +61,8 @@ class Engine:
         #: Those that SQLite refused a lock, since the last change, in order.
         self._tried: list[SessionThread] = []
         self.history = History()
+        #: Whether the bound of preemptions ever left a choice out.
+        self.was_bounded = False
         self.threads = [
             SessionThread(number, session, aliases, isolation_level, self._reports)
             for number, session in enumerate(sessions)
@@ -94,8 +96,8 @@ class Engine:
         finally:
             self._watch.close()
 
-    def begin(self) -> None:
-        """Have every session before the start of its call."""
+    def begin(self, only: Sequence[int] | None = None) -> None:
+        """Have every session, or only these, before the start of its call."""
         self.history = History()
         self._schedule = []
         self._steps = 0
@@ -104,17 +106,22 @@ class Engine:
         self._tried = []
         for thread in self.threads:
             thread.begin()
+            if only is not None and thread.number not in only:
+                thread.state = State.DONE
 
     def execute(
-        self, choose: Callable[[Choice], int], bound: int | None = None
+        self,
+        choose: Callable[[Choice], int],
+        bound: int | None = None,
+        only: Sequence[int] | None = None,
     ) -> Execution:
         """Make one execution.
 
         :param choose: tells which of the sessions makes the next step.
         :param bound: how often it may interrupt one that could go on.
+        :param only: the sessions that take part, if not all do.
         """
-        self.begin()
-        self.was_bounded = False
+        self.begin(only)
         current: int | None = None
         preemptions = 0
         while not self.is_over:
@@ -133,6 +140,14 @@ class Engine:
             self._leave_start(number)
             current = number
         return self.execution()
+
+    def execute_serially(self, order: Sequence[int]) -> Execution:
+        """Make an execution of these sessions, one after the other."""
+
+        def choose(choice: Choice) -> int:
+            return min(choice.runnable, key=order.index)
+
+        return self.execute(choose, only=order)
 
     def execution(self) -> Execution:
         """Return the execution that is over."""

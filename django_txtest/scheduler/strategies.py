@@ -12,6 +12,9 @@ from django_txtest.exceptions import InvalidSchedule, NotDeterministic
 from django_txtest.history import History
 from django_txtest.scheduler.schedule import Schedule
 
+#: How often a schedule is tried again that could not be followed to its end.
+TRIES = 20
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -42,6 +45,9 @@ class Scheduler(ABC):
 
     #: Whether every schedule was tried, once `begin` has said that there is no other.
     exhausted = False
+    #: Why an execution was none of those wanted, and does not count; else None. Where
+    #: several sessions wait for one lock, it is up to the database who gets it.
+    lost: str | None = None
 
     @abstractmethod
     def begin(self) -> bool:
@@ -69,15 +75,26 @@ class DfsScheduler(Scheduler):
         self._waiting: list[tuple[int, int, bytes]] = [(0, 0, b"")]
         self._added = 0
         self._prefix = b""
+        self._tries = 0
         self._made = bytearray()
         self._preemptions = 0
 
     def begin(self) -> bool:
-        """Tell whether there is a schedule that was not tried."""
-        if not self._waiting:
+        """Tell whether there is a schedule that was not tried.
+
+        :raises NotDeterministic: if one could not be followed, again and again.
+        """
+        if self.lost is not None:
+            self._tries += 1
+            if self._tries == TRIES:
+                raise NotDeterministic(f"{self.lost} {NotDeterministic.REMEDY}")
+        elif self._waiting:
+            _, _, self._prefix = heapq.heappop(self._waiting)
+            self._tries = 0
+        else:
             self.exhausted = True
             return False
-        _, _, self._prefix = heapq.heappop(self._waiting)
+        self.lost = None
         self._made = bytearray()
         self._preemptions = 0
         return True
@@ -88,11 +105,13 @@ class DfsScheduler(Scheduler):
         if depth < len(self._prefix):
             chosen = self._prefix[depth]
             if chosen not in choice.runnable:
-                raise NotDeterministic(
+                self.lost = (
                     f"The schedule {Schedule(self._prefix)} could be followed before, "
-                    f"and now not beyond step {depth}. {NotDeterministic.REMEDY}"
+                    f"and now not beyond step {depth}."
                 )
-        else:
+        if self.lost is not None:
+            return choice.in_order[0]
+        if depth >= len(self._prefix):
             chosen, *others = choice.in_order
             for other in reversed(others):
                 self._add(choice, other)
@@ -197,26 +216,36 @@ class ReplayScheduler(Scheduler):
         if isinstance(schedule, str):
             schedule = Schedule.decode(schedule)
         self._schedule = schedule
-        self._began = False
+        self._tries = 0
         self._made = 0
 
     def begin(self) -> bool:
-        """Tell whether this is the first time."""
-        began, self._began = self._began, True
-        return not began
+        """Tell whether this is the first time, or the schedule was not followed.
+
+        :raises InvalidSchedule: if it could not be followed, again and again.
+        """
+        if self._tries and self.lost is None:
+            return False
+        if self._tries == TRIES:
+            raise InvalidSchedule(self.lost)
+        self.lost = None
+        self._tries += 1
+        self._made = 0
+        return True
 
     def choose(self, choice: Choice) -> int:
         """Return what the schedule has next."""
         choices: Sequence[int] = self._schedule.choices
-        if self._made >= len(choices):
+        if self.lost is not None or self._made >= len(choices):
             return choice.in_order[0]
         chosen = choices[self._made]
         if chosen not in choice.runnable:
-            raise InvalidSchedule(
+            self.lost = (
                 f"The schedule {self._schedule} cannot be followed beyond step "
                 f"{self._made}: session {chosen + 1} cannot go on there. Was it found "
                 f"with other calls, other rows or another version of the code?"
             )
+            return choice.in_order[0]
         self._made += 1
         return chosen
 

@@ -12,6 +12,7 @@ from django_txtest.exceptions import InvalidSchedule, NotDeterministic
 from django_txtest.history import History
 from django_txtest.scheduler.schedule import MAX_SESSIONS, Schedule
 from django_txtest.scheduler.strategies import (
+    TRIES,
     Choice,
     DfsScheduler,
     PctScheduler,
@@ -96,9 +97,25 @@ class DfsTests(unittest.TestCase):
         scheduler = DfsScheduler()
         self.assertTrue(scheduler.begin())
         scheduler.choose(Choice((0, 1)))
-        self.assertTrue(scheduler.begin())
+        for _ in range(TRIES):
+            self.assertTrue(scheduler.begin())
+            self.assertIsNone(scheduler.lost)
+            self.assertEqual(scheduler.choose(Choice((0,))), 0)
+            self.assertIsNotNone(scheduler.lost)
         with self.assertRaisesRegex(NotDeterministic, "not beyond step 0"):
-            scheduler.choose(Choice((0,)))
+            scheduler.begin()
+
+    def test_calls_that_take_another_way_for_once(self):
+        scheduler = DfsScheduler()
+        self.assertTrue(scheduler.begin())
+        scheduler.choose(Choice((0, 1)))
+        self.assertTrue(scheduler.begin())
+        scheduler.choose(Choice((0,)))
+        self.assertTrue(scheduler.begin())
+        self.assertEqual(scheduler.choose(Choice((0, 1))), 1)
+        self.assertIsNone(scheduler.lost)
+        self.assertFalse(scheduler.begin())
+        self.assertTrue(scheduler.exhausted)
 
 
 class SeededTests(unittest.TestCase):
