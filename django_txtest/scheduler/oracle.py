@@ -1,0 +1,282 @@
+"""Serial equivalence: whether an execution could as well have gone one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+from django.db import Error, models
+from django.http import HttpResponseBase
+
+from django_txtest.exceptions import CallError
+from django_txtest.outcomes import Results
+from django_txtest.scheduler.keys import (
+    Columns,
+    NewKeys,
+    columns_of_models,
+    is_made_up,
+    is_time,
+    plain_name,
+)
+from django_txtest.scheduler.start import Rows, Start, TableKey
+
+#: With more there are too many serial orders.
+MAX_SERIAL = 6
+#: How many differences a message tells of.
+_TOLD = 10
+
+
+@dataclass(frozen=True)
+class Final:
+    """What an execution came to: its results, and the rows that it left."""
+
+    results: Results
+    rows: dict[TableKey, Rows]
+
+
+class SerialOracle:
+    """Knows what each serial order of the calls comes to.
+
+    :param run: makes an execution in which the sessions of these numbers, and no
+        others, go one by one.
+    """
+
+    def __init__(
+        self,
+        start: Start,
+        names: Sequence[str],
+        run: Callable[[Sequence[int]], Final],
+        ignore: Collection[str] = (),
+        allow: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        self._start = start
+        self._names = names
+        self._run = run
+        self._ignore = frozenset(ignore)
+        self._allow = allow
+        self._models = columns_of_models()
+        #: Most executions come to one of a few things.
+        self._known: dict[str, str | None] = {}
+        self._serial: dict[frozenset[int], list[tuple[tuple[int, ...], Final]]] = {}
+
+    def final(self, results: Results) -> Final:
+        """Return what the execution that has just been made came to."""
+        return Final(results, self._start.changed())
+
+    def prepare(self) -> None:
+        """Make every serial order of all calls."""
+        self._orders(frozenset(range(len(self._names))))
+
+    def problem(self, final: Final) -> str | None:
+        """Say how a final state differs from those of all serial orders, if it does."""
+        fingerprint = repr((self._plain(list(final.results), None), final.rows))
+        if fingerprint not in self._known:
+            self._known[fingerprint] = self._problem(final)
+        return self._known[fingerprint]
+
+    def _problem(self, final: Final) -> str | None:
+        made = frozenset(
+            number
+            for number, result in enumerate(final.results)
+            if not self._is_allowed(result)
+        )
+        orders = self._orders(made)
+        nearest: tuple[int, list[str], tuple[int, ...]] | None = None
+        for order, serial in orders:
+            differences = self._differences(final, serial, made)
+            if not differences:
+                return None
+            if nearest is None or len(differences) < nearest[0]:
+                nearest = len(differences), differences, order
+        assert nearest is not None
+        _, differences, order = nearest
+        after = ", then ".join(self._names[number] for number in order) or "nothing"
+        told = "\n".join(f"  {each}" for each in differences[:_TOLD])
+        return (
+            f"No serial order of the calls gives these results and rows. What is "
+            f"different after {after}:\n{told}"
+        )
+
+    def _is_allowed(self, result: Any) -> bool:
+        return isinstance(result, CallError) and isinstance(
+            result.original, self._allow
+        )
+
+    def _orders(self, made: frozenset[int]) -> list[tuple[tuple[int, ...], Final]]:
+        if made not in self._serial:
+            self._serial[made] = [
+                (order, self._run(order)) for order in permutations(sorted(made))
+            ]
+            self._start.begin()
+            self._start.learn()
+        return self._serial[made]
+
+    # Comparing
+
+    def _differences(
+        self,
+        final: Final,
+        serial: Final,
+        made: frozenset[int],
+    ) -> list[str]:
+        tables = sorted(final.rows.keys() | serial.rows.keys())
+        mine, its = (self._all_rows(each, tables) for each in (final, serial))
+        start = {key: self._dicts(key, self._start.rows(key)) for key in tables}
+        my_keys = NewKeys(mine, start, self._models)
+        its_keys = NewKeys(its, start, self._models)
+        differences = []
+        for number in sorted(made):
+            result = final.results[number]
+            other = serial.results[sorted(made).index(number)]
+            if not self._same_result(result, my_keys, other, its_keys):
+                differences.append(
+                    f"{self._names[number]} {_told(result)}; there it {_told(other)}"
+                )
+        for key in tables:
+            table = plain_name(key[1])
+            my_rows = Counter(my_keys.renamed(table, row) for row in mine[key])
+            its_rows = Counter(its_keys.renamed(table, row) for row in its[key])
+            if my_rows != its_rows:
+                more = [r for r in mine[key] if _take(its_rows, my_keys, table, r)]
+                left = Counter(my_keys.renamed(table, row) for row in mine[key])
+                less = [r for r in its[key] if _take(left, its_keys, table, r)]
+                key_column = self._models.get(table, Columns()).key
+                differences += _told_rows(table, key_column, more, less)
+        return differences
+
+    def _all_rows(
+        self, final: Final, tables: Iterable[TableKey]
+    ) -> dict[TableKey, list[dict[str, Any]]]:
+        return {
+            key: self._dicts(
+                key, final.rows[key] if key in final.rows else self._start.rows(key)
+            )
+            for key in tables
+        }
+
+    def _dicts(self, key: TableKey, rows: Rows) -> list[dict[str, Any]]:
+        table = plain_name(key[1])
+        columns = self._start.tables[key].columns
+        kept = [
+            (index, column)
+            for index, column in enumerate(columns)
+            if not self._is_ignored(table, column)
+        ]
+        return [{column: row[index] for index, column in kept} for row in rows]
+
+    def _is_ignored(self, table: str, column: str) -> bool:
+        columns = self._models.get(table)
+        return (
+            column in self._ignore
+            or f"{table}.{column}" in self._ignore
+            or (columns is not None and column in columns.times)
+        )
+
+    def _same_result(
+        self, mine: Any, my_keys: NewKeys, other: Any, its_keys: NewKeys
+    ) -> bool:
+        is_same = self._plain(mine, None) == self._plain(other, None) or (
+            self._plain(mine, my_keys) == self._plain(other, its_keys)
+        )
+        return bool(is_same)
+
+    def _plain(self, value: Any, keys: NewKeys | None) -> Any:
+        """Return what can be compared: no two objects of one kind are the same."""
+
+        def again(value: Any) -> Any:
+            return self._plain(value, keys)
+
+        match value:
+            case CallError():
+                return "error", again(value.original)
+            case Error():  # its text may have keys and numbers of sessions
+                return "error", type(value)
+            case BaseException():
+                return "error", type(value), again(value.args)
+            case models.Model():
+                return type(value), self._plain_fields(value, keys)
+            case models.QuerySet():
+                return again(list(value))
+            case HttpResponseBase():
+                content = getattr(value, "content", None)
+                return "response", value.status_code, content
+            case dict():
+                return {again(key): again(each) for key, each in value.items()}
+            case list() | tuple():
+                return type(value), [again(each) for each in value]
+            case bool() | float() | None:
+                return value
+        if keys is not None and isinstance(value, (int, str)):
+            return keys.name(value)
+        # Else two of them are never equal.
+        has_no_eq = getattr(type(value), "__eq__", None) is object.__eq__
+        if has_no_eq and hasattr(value, "__dict__") and not callable(value):
+            return type(value), again(vars(value))
+        return value
+
+    def _plain_fields(self, instance: models.Model, keys: NewKeys | None) -> Any:
+        plain = []
+        fields: Any = instance._meta.concrete_fields
+        for each in fields:
+            table = each.model._meta.db_table
+            if is_time(each) or self._is_ignored(table, each.column):
+                continue
+            value = instance.__dict__.get(each.attname)
+            if keys is not None:
+                reference = self._models[table].references.get(each.column)
+                if each.primary_key and is_made_up(each):
+                    value = keys.name(value, [table])
+                elif reference:
+                    value = keys.name(value, [reference])
+            plain.append((each.column, self._plain(value, None)))
+        return plain
+
+
+def _take(
+    rows: Counter[Any], keys: NewKeys, table: str, row: Mapping[str, Any]
+) -> bool:
+    """Take a row out; return whether it is not there."""
+    renamed = keys.renamed(table, row)
+    if rows[renamed] > 0:
+        rows[renamed] -= 1
+        return False
+    return True
+
+
+def _told(result: Any) -> str:
+    if isinstance(result, CallError):
+        lines = str(result.original).strip().splitlines()
+        text = f": {lines[0]}" if lines else ""
+        return f"raises {type(result.original).__name__}{text}"
+    return f"returns {result!r}"
+
+
+def _told_rows(
+    table: str,
+    key: str | None,
+    more: list[dict[str, Any]],
+    less: list[dict[str, Any]],
+) -> list[str]:
+    told = []
+    for row in list(more):
+        twin = next((r for r in less if key and r.get(key) == row.get(key)), None)
+        if twin is None or key is None:
+            continue
+        more.remove(row)
+        less.remove(twin)
+        told += [
+            f"{table} {key}={row[key]}: {column} is {value!r}; there it is "
+            f"{twin[column]!r}"
+            for column, value in row.items()
+            if value != twin[column]
+        ]
+    told += [f"{table} has this row, and has it not there: {_row(r)}" for r in more]
+    told += [f"{table} has not this row, and has it there: {_row(r)}" for r in less]
+    return told
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{column}={value!r}" for column, value in row.items())

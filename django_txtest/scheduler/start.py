@@ -1,0 +1,116 @@
+"""Where each execution starts from, and what it has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from django.db import connections
+
+from django_txtest.databases import Table, get_database
+from django_txtest.exceptions import ResetNotPossible
+from django_txtest.reset import Layers, current_layers
+
+#: A table, by the alias of its database and its name.
+TableKey: TypeAlias = tuple[str, str]
+Rows: TypeAlias = "list[tuple[Any, ...]]"
+
+
+class Start:
+    """The databases as they were when the exploration began, and `setup` left them."""
+
+    def __init__(
+        self,
+        layers: Layers,
+        put_back: Callable[[], None],
+        aliases: Sequence[str],
+        setup: Callable[[], object] | None,
+    ) -> None:
+        self._layers = layers
+        self._put_back = put_back
+        self._setup = setup
+        self._databases = {alias: get_database(connections[alias]) for alias in aliases}
+        self._sequences = {
+            alias: database.sequences() for alias, database in self._databases.items()
+        }
+        #: The tables that an execution has changed, and the rows that they start with.
+        self.tables: dict[TableKey, Table] = {}
+        self._rows: dict[TableKey, Rows] = {}
+        self._is_fresh = False
+        self._known: dict[str, dict[str, Table]] = {}
+
+    def begin(self) -> None:
+        """Put everything back for another execution, if there was one since."""
+        if self._is_fresh:
+            return
+        self.put_back()
+        if self._setup is not None:
+            self._setup()
+        self._is_fresh = True
+
+    def leave(self) -> None:
+        """Note that an execution begins."""
+        self._is_fresh = False
+
+    def put_back(self) -> None:
+        """Put the databases back to where they were when the exploration began."""
+        self._put_back()
+        for alias, database in self._databases.items():
+            database.put_sequences_back(self._sequences[alias])
+
+    def learn(self) -> None:
+        """After `begin`, read the rows of tables that have been changed since."""
+        for key, table in self.tables.items():
+            if key not in self._rows:
+                self._rows[key] = self._read(key, table)
+
+    def rows(self, key: TableKey) -> Rows:
+        """Return the rows that a table starts with."""
+        return self._rows[key]
+
+    def changed(self) -> dict[TableKey, Rows]:
+        """Return the rows of the tables that have been written to."""
+        changed = {}
+        for alias, names in self._layers.written_tables().items():
+            if alias not in self._databases:
+                continue
+            tables = self._tables_of(alias)
+            for name in sorted(tables.keys() if names is None else names):
+                if name in tables:
+                    key = (alias, name)
+                    self.tables[key] = tables[name]
+                    changed[key] = self._read(key, tables[name])
+        return changed
+
+    def _tables_of(self, alias: str) -> dict[str, Table]:
+        if alias not in self._known:
+            tables = self._databases[alias].tables()
+            self._known[alias] = {table.name: table for table in tables}
+        return self._known[alias]
+
+    def _read(self, key: TableKey, table: Table) -> Rows:
+        return self._databases[key[0]].read_values(table)
+
+
+@contextmanager
+def started(
+    aliases: Sequence[str], setup: Callable[[], object] | None
+) -> Iterator[Start]:
+    """Yield where each execution starts from; the databases end up there.
+
+    :raises ResetNotPossible: where the databases cannot be put back.
+    """
+    layers = current_layers()
+    if layers is None:
+        raise ResetNotPossible(
+            "Interleavings can be explored only where the databases can be put back "
+            "in between. Put NoAtomicMixin first among the base classes of the test "
+            "class, or derive it from TxTestCase."
+        )
+    with layers.checkpoint() as put_back:
+        start = Start(layers, put_back, aliases, setup)
+        try:
+            yield start
+        finally:
+            start.put_back()
