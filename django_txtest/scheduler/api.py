@@ -1,0 +1,124 @@
+"""The functions that explore interleavings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeAlias
+
+from django.db import connections
+
+from django_txtest.concurrency.options import usable_aliases
+from django_txtest.databases import get_database
+from django_txtest.exceptions import DatabaseNotSupported, InvalidCall
+from django_txtest.outcomes import Results
+from django_txtest.scheduler.calls import Session, parse_sessions
+from django_txtest.scheduler.engine import MAX_STEPS, Engine
+from django_txtest.scheduler.exploration import (
+    DefaultCount,
+    DefaultSeconds,
+    Exploration,
+)
+from django_txtest.scheduler.explorer import Explorer, Limits
+from django_txtest.scheduler.oracle import MAX_SERIAL
+from django_txtest.scheduler.schedule import Schedule
+from django_txtest.scheduler.start import started
+from django_txtest.scheduler.strategies import DfsScheduler, ReplayScheduler, Scheduler
+
+AnyCall: TypeAlias = "Session | Callable[[], Any]"
+Invariant: TypeAlias = Callable[[Results], Any]
+
+MAX_EXECUTIONS = DefaultCount(10_000)
+MAX_TIME = DefaultSeconds(60.0)
+
+
+def explore(
+    *calls: AnyCall,
+    invariant: Invariant | None = None,
+    setup: Callable[[], object] | None = None,
+    scheduler: Scheduler | None = None,
+    isolation_level: str | None = None,
+    databases: Iterable[str] | None = None,
+    max_executions: int = MAX_EXECUTIONS,
+    max_time: float = MAX_TIME,
+    preemption_bound: int | None = None,
+    stop_on_first: bool = True,
+    progress: Callable[[Exploration], object] | None = None,
+    allow: tuple[type[BaseException], ...] = (),
+    ignore: Collection[str] = (),
+    max_steps: int = MAX_STEPS,
+) -> Exploration:
+    """Run the calls in the orders in which their steps can interleave.
+
+    Each call is a session, in a thread with database connections of its own. One goes
+    at a time, and each pauses before every SQL statement, COMMIT and ROLLBACK, and at
+    `checkpoint`. Before each execution the databases go back to what they are now.
+
+    Without an invariant, an execution fails if its results and the rows that it leaves
+    are those of no serial order of the calls. Keys that a sequence or a default made up
+    may differ, and fields with `auto_now` or `auto_now_add`.
+
+    :param calls: callables, named s1, s2, ..., or `Session` objects.
+    :param invariant: called with the `Results` of each execution; it fails if this
+        returns False or raises, or if a call raises what `allow` does not name.
+    :param setup: called before each execution, once the databases are put back.
+    :param scheduler: chooses the schedules, usually all of them, once each.
+    :param isolation_level: that of the calls' transactions; else the usual one.
+    :param databases: the aliases that are explored; usually all that the test may use.
+    :param max_executions: after so many, stop.
+    :param max_time: after so many seconds, stop.
+    :param preemption_bound: how often a session that could go on may be interrupted.
+    :param stop_on_first: whether the first failure ends the search.
+    :param progress: called after each execution, with what is known so far.
+    :param allow: exceptions that a call may raise. Without an invariant, such a call
+        counts as one that was not made.
+    :param ignore: columns that may differ from those of a serial order, as ``"column"``
+        or ``"table.column"``.
+    :param max_steps: how many steps one execution may have.
+    """
+    sessions = parse_sessions(calls)
+    if invariant is None and len(sessions) > MAX_SERIAL:
+        raise InvalidCall(
+            f"{len(sessions)} calls have too many serial orders to compare with. Give "
+            f"an invariant, or at most {MAX_SERIAL} calls."
+        )
+    limits = Limits(max_executions, max_time, preemption_bound, stop_on_first)
+    aliases = explored_aliases(databases)
+    with (
+        started(aliases, setup) as start,
+        Engine(sessions, aliases, isolation_level, max_steps) as engine,
+    ):
+        explorer = Explorer(engine, start, sessions, limits, progress)
+        explorer.judge_by(invariant, allow, ignore)
+        explorer.remember(setup=setup, isolation_level=isolation_level)
+        return explorer.explore(scheduler or DfsScheduler())
+
+
+def replay(schedule: Schedule | str, *calls: AnyCall, **options: Any) -> Exploration:
+    """Make the one execution of a schedule, as a failure printed it.
+
+    :param schedule: a `Schedule`, or the text of one.
+    :param options: those of `explore` that it was found with.
+    """
+    return explore(*calls, **options, scheduler=ReplayScheduler(schedule))
+
+
+def explored_aliases(databases: Iterable[str] | None) -> list[str]:
+    """Return the aliases that sessions pause on.
+
+    :raises DatabaseNotSupported: if one of them cannot be explored.
+    """
+    usable = usable_aliases(shared=True)
+    # A mirror is another name of a database; its sessions are paused all the same.
+    aliases = usable if databases is None else list(databases)
+    for alias in aliases:
+        if alias not in usable:
+            raise InvalidCall(
+                f"databases has {alias!r}, which this test may not use. Add it to "
+                f"`databases` of the test class."
+            )
+        obstacle = get_database(connections[alias]).exploration_obstacle()
+        if obstacle:
+            raise DatabaseNotSupported(
+                f"Interleavings cannot be explored on {alias!r}: {obstacle}"
+            )
+    return aliases
