@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         InterleavingFailed,
         NotDeterministic,
         RunsWentWrong,
+        ScriptError,
         SessionStuck,
         TooManySteps,
     )
@@ -43,10 +44,12 @@ if TYPE_CHECKING:
         RandomScheduler,
         ReplayScheduler,
         Schedule,
+        ScriptedSession,
         Session,
         checkpoint,
         explore,
         replay,
+        sessions,
     )
     from django_txtest.testcases import (
         NoAtomicMixin,
@@ -75,7 +78,9 @@ _MODULE_OF = {
     "Results": "outcomes",
     "RunsWentWrong": "exceptions",
     "Schedule": "scheduler",
+    "ScriptedSession": "scheduler",
     "Session": "scheduler",
+    "ScriptError": "exceptions",
     "SessionStuck": "exceptions",
     "TooManySteps": "exceptions",
     "TxTestCase": "testcases",
@@ -85,6 +90,7 @@ _MODULE_OF = {
     "make_concurrent_calls": "concurrency",
     "replay": "scheduler",
     "run_concurrently": "concurrency",
+    "sessions": "scheduler",
     "workers": "concurrency",
 }
 
@@ -109,6 +115,8 @@ __all__ = [
     "Results",
     "RunsWentWrong",
     "Schedule",
+    "ScriptError",
+    "ScriptedSession",
     "Session",
     "SessionStuck",
     "TooManySteps",
@@ -119,6 +127,7 @@ __all__ = [
     "make_concurrent_calls",
     "replay",
     "run_concurrently",
+    "sessions",
     "workers",
 ]
 

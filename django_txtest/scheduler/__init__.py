@@ -4,6 +4,7 @@ from django_txtest.scheduler.api import explore, replay
 from django_txtest.scheduler.calls import Session
 from django_txtest.scheduler.exploration import Exploration, Failure
 from django_txtest.scheduler.schedule import Schedule
+from django_txtest.scheduler.scripted import ScriptedSession, sessions
 from django_txtest.scheduler.session import checkpoint
 from django_txtest.scheduler.strategies import (
     DfsScheduler,
@@ -20,8 +21,10 @@ __all__ = [
     "RandomScheduler",
     "ReplayScheduler",
     "Schedule",
+    "ScriptedSession",
     "Session",
     "checkpoint",
     "explore",
     "replay",
+    "sessions",
 ]

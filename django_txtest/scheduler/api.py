@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeAlias
 
-from django.db import connections
-
-from django_txtest.concurrency.options import usable_aliases
-from django_txtest.databases import get_database
-from django_txtest.exceptions import DatabaseNotSupported, InvalidCall
+from django_txtest.exceptions import InvalidCall
 from django_txtest.outcomes import Results
 from django_txtest.scheduler.calls import Session, parse_sessions
 from django_txtest.scheduler.engine import MAX_STEPS, Engine
@@ -23,6 +19,7 @@ from django_txtest.scheduler.oracle import MAX_SERIAL
 from django_txtest.scheduler.schedule import Schedule
 from django_txtest.scheduler.start import started
 from django_txtest.scheduler.strategies import DfsScheduler, ReplayScheduler, Scheduler
+from django_txtest.scheduler.usable import explored_aliases
 
 AnyCall: TypeAlias = "Session | Callable[[], Any]"
 Invariant: TypeAlias = Callable[[Results], Any]
@@ -100,25 +97,3 @@ def replay(schedule: Schedule | str, *calls: AnyCall, **options: Any) -> Explora
     :param options: those of `explore` that it was found with.
     """
     return explore(*calls, **options, scheduler=ReplayScheduler(schedule))
-
-
-def explored_aliases(databases: Iterable[str] | None) -> list[str]:
-    """Return the aliases that sessions pause on.
-
-    :raises DatabaseNotSupported: if one of them cannot be explored.
-    """
-    usable = usable_aliases(shared=True)
-    # A mirror is another name of a database; its sessions are paused all the same.
-    aliases = usable if databases is None else list(databases)
-    for alias in aliases:
-        if alias not in usable:
-            raise InvalidCall(
-                f"databases has {alias!r}, which this test may not use. Add it to "
-                f"`databases` of the test class."
-            )
-        obstacle = get_database(connections[alias]).exploration_obstacle()
-        if obstacle:
-            raise DatabaseNotSupported(
-                f"Interleavings cannot be explored on {alias!r}: {obstacle}"
-            )
-    return aliases

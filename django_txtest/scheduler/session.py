@@ -152,6 +152,11 @@ class SessionThread:
         return "".join(traceback.format_stack(frame)) if frame else ""
 
     @property
+    def is_done(self) -> bool:
+        """Whether its call is over."""
+        return self.state is State.DONE
+
+    @property
     def is_started(self) -> bool:
         """Whether there is, or was, a thread."""
         return self._thread.ident is not None
