@@ -268,8 +268,8 @@ def _told_rows(
         more.remove(row)
         less.remove(twin)
         told += [
-            f"{table} {key}={row[key]}: {column} is {value!r}; there it is "
-            f"{twin[column]!r}"
+            f"{table} {key}={row[key]}: {column} is {_value(value)}; there it is "
+            f"{_value(twin[column])}"
             for column, value in row.items()
             if value != twin[column]
         ]
@@ -279,4 +279,10 @@ def _told_rows(
 
 
 def _row(row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{column}={value!r}" for column, value in row.items())
+    return ", ".join(f"{column}={_value(value)}" for column, value in row.items())
+
+
+def _value(value: Any) -> str:
+    # PostgreSQL gives the text of everything.
+    is_number = isinstance(value, str) and value.lstrip("-").replace(".", "").isdigit()
+    return str(value) if is_number else repr(value)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+from django.core import mail
 from django.db import connections
 
 from django_txtest.databases import Table, get_database
@@ -34,6 +35,8 @@ class Start:
         self._sequences = {
             alias: database.sequences() for alias, database in self._databases.items()
         }
+        #: Of the memory, the one thing that Django's own tests put back, too.
+        self._mails = len(_outbox())
         #: The tables that an execution has changed, and the rows that they start with.
         self.tables: dict[TableKey, Table] = {}
         self._rows: dict[TableKey, Rows] = {}
@@ -58,6 +61,7 @@ class Start:
         self._put_back()
         for alias, database in self._databases.items():
             database.put_sequences_back(self._sequences[alias])
+        del _outbox()[self._mails :]
 
     def learn(self) -> None:
         """After `begin`, read the rows of tables that have been changed since."""
@@ -91,6 +95,11 @@ class Start:
 
     def _read(self, key: TableKey, table: Table) -> Rows:
         return self._databases[key[0]].read_values(table)
+
+
+def _outbox() -> list[Any]:
+    outbox: list[Any] = getattr(mail, "outbox", [])
+    return outbox
 
 
 @contextmanager

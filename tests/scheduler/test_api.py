@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import itertools
+import os
+import unittest
+from functools import partial
+from pathlib import Path
+
+from django.core import mail
+from django.db import DatabaseError, connection, transaction
+from django.http import HttpResponse
+from django.test import Client, TestCase, override_settings
+from django.urls import path
+
+from django_txtest import (
+    ExplorationCutShort,
+    InterleavingFailed,
+    NoAtomicMixin,
+    NotDeterministic,
+    PctScheduler,
+    RaceAssertionsMixin,
+    RandomScheduler,
+    Schedule,
+    Session,
+    TxTestCase,
+    explore,
+    replay,
+)
+from django_txtest.exceptions import (
+    AtomicBlockError,
+    InvalidCall,
+    InvalidSchedule,
+    ResetNotPossible,
+)
+from django_txtest.scheduler import api
+from django_txtest.scheduler.exploration import DefaultCount, DefaultSeconds
+from tests.library.models import Book, Reader
+from tests.scheduler import calls
+
+EXPECTED = Path(__file__).parents[1] / "expected"
+
+
+def lend_view(request, pk):
+    calls.lend(pk)
+    return HttpResponse("lent")
+
+
+urlpatterns = [path("lend/<int:pk>", lend_view)]
+
+on_postgresql = unittest.skipUnless(
+    connection.vendor == "postgresql", "the test is about PostgreSQL"
+)
+
+
+class ApiTestCase(TxTestCase):
+    maxDiff = None
+    lend = staticmethod(partial(calls.lend, 1000))
+    fixed = staticmethod(partial(calls.lend_f, 1000))
+
+    @classmethod
+    def setUpTestData(cls):
+        # Of a key that is the same in every run, for the golden files.
+        cls.book = Book.objects.create(pk=1000, title="a", copies=5)
+
+
+class VerdictTests(ApiTestCase):
+    def test_failures(self):
+        exploration = explore(self.lend, Session("ann", calls.lend, 1000))
+        self.assertFalse(exploration.exhausted)
+        self.assertEqual(len(exploration.failures), 1)
+        self.assertIs(exploration.failure, exploration.failures[0])
+        with self.assertRaises(InterleavingFailed) as caught:
+            exploration.raise_if_failed()
+        self.assertIsInstance(caught.exception, AssertionError)
+        text = str(caught.exception)
+        self.assertIn("No serial order", text)
+        self.assertIn("library_book id=1000: copies is", text)
+        self.assertIn("Session('ann', lend, 1000)).raise_if_failed()", text)
+        self.assertEqual(exploration.failure.results, [None, None])
+        self.book.refresh_from_db()
+        self.assertEqual(self.book.copies, 5)
+
+    def test_all_failures(self):
+        exploration = explore(self.lend, self.lend, stop_on_first=False)
+        self.assertTrue(exploration.exhausted)
+        self.assertEqual((exploration.executions, len(exploration.failures)), (6, 4))
+        self.assertIn("first of 4", str(exploration))
+
+    def test_proofs(self):
+        exploration = explore(self.fixed, self.fixed)
+        exploration.raise_if_failed()
+        self.assertTrue(exploration.exhausted)
+        self.assertIsNone(exploration.failure)
+        self.assertEqual(
+            str(exploration),
+            "No failure in 2 executions, which are all that there are.",
+        )
+
+    def test_limits_that_nobody_asked_for(self):
+        for default in (
+            {"max_executions": DefaultCount(2)},
+            {"max_time": DefaultSeconds(0)},
+        ):
+            exploration = explore(self.fixed, self.fixed, self.fixed, **default)
+            self.assertFalse(exploration.exhausted)
+            self.assertTrue(exploration.was_cut_short)
+            [name] = default
+            with self.assertRaisesRegex(ExplorationCutShort, f"Raise {name} to"):
+                exploration.raise_if_failed()
+        self.assertIsInstance(api.MAX_EXECUTIONS, DefaultCount)
+        self.assertIsInstance(api.MAX_TIME, DefaultSeconds)
+
+    def test_limits_of_the_caller(self):
+        def lend_twice():
+            self.fixed()
+            self.fixed()
+
+        for options, told in (
+            ({"max_executions": 2}, "limit of 2 executions"),
+            ({"max_time": 0.0}, "limit of 0 s"),
+            ({"preemption_bound": 0}, "bound of 0 preemptions"),
+            ({"scheduler": RandomScheduler(1, 3)}, "choice of RandomScheduler"),
+        ):
+            with self.subTest(told):
+                exploration = explore(self.fixed, lend_twice, **options)
+                exploration.raise_if_failed()
+                self.assertFalse(exploration.exhausted)
+                self.assertIn(told, str(exploration))
+
+    def test_a_bound_that_leaves_nothing_out(self):
+        self.assertTrue(explore(self.fixed, self.fixed, preemption_bound=0).exhausted)
+
+    def test_other_schedulers_find_it(self):
+        for scheduler in (RandomScheduler(1, 50), PctScheduler(2, 1, 50)):
+            exploration = explore(self.lend, self.lend, scheduler=scheduler)
+            self.assertIsNotNone(exploration.failure)
+
+    def test_invariants(self):
+        seen = []
+
+        def invariant(results):
+            seen.append(list(results))
+            self.assertEqual(Book.objects.get(pk=1000).copies, 3)
+
+        exploration = explore(self.lend, self.lend, invariant=invariant)
+        self.assertIn("AssertionError", repr(exploration.failure.error))
+        self.assertIn("!= 3", str(exploration))
+        self.assertEqual(seen[0], [None, None])
+        self.assertIn("invariant=invariant", str(exploration))
+
+    def test_errors_of_calls(self):
+        def call():
+            raise ValueError("no")
+
+        explore(call, self.fixed).raise_if_failed()
+        exploration = explore(call, self.fixed, invariant=bool)
+        self.assertIn("session s1 raised ValueError: no", str(exploration))
+        explore(call, invariant=bool, allow=(ValueError,)).raise_if_failed()
+
+    def test_replay(self):
+        failure = explore(self.lend, self.lend).failure
+        for schedule in (failure.schedule, failure.schedule.encode()):
+            exploration = replay(schedule, self.lend, self.lend)
+            self.assertEqual(exploration.executions, 1)
+            self.assertEqual(exploration.failure.schedule, failure.schedule)
+            self.assertEqual(str(exploration.failure), str(failure))
+        replay(Schedule.decode("a2b2"), self.lend, self.lend).raise_if_failed()
+        with self.assertRaisesRegex(InvalidSchedule, "session 3 cannot go on"):
+            replay("abc", self.lend, self.lend)
+
+    def test_progress(self):
+        counts = []
+        explore(
+            self.fixed,
+            self.fixed,
+            progress=lambda exploration: counts.append(exploration.executions),
+        )
+        self.assertEqual(counts, [1, 2])
+
+    def test_assertions(self):
+        self.assertTrue(self.assertSerializable(self.fixed, self.fixed).exhausted)
+        with self.assertRaises(InterleavingFailed):
+            self.assertSerializable(self.lend, self.lend)
+        with self.assertRaisesRegex(InterleavingFailed, "invariant <lambda> does not"):
+            self.assertInvariant(lambda results: False, self.lend)
+
+    def test_code_that_is_not_deterministic(self):
+        answers = iter([False])
+        with self.assertRaisesRegex(NotDeterministic, "it did not. The calls are not"):
+            explore(self.fixed, invariant=lambda results: next(answers, True))
+
+    def test_results_that_differ_each_time(self):
+        numbers = itertools.count()
+        with self.assertRaisesRegex(InterleavingFailed, "there it returns"):
+            self.assertSerializable(lambda: next(numbers), lambda: None)
+
+    def test_refusals(self):
+        with self.assertRaisesRegex(InvalidCall, "too many serial orders"):
+            explore(*[int] * 7)
+        explore(*[int] * 7, invariant=lambda results: True, max_executions=3)
+        with self.assertRaisesRegex(InvalidCall, "may not use"):
+            explore(int, databases=["other"])
+        with transaction.atomic(), self.assertRaises(AtomicBlockError):
+            explore(int)
+
+
+class WhatIsRunTests(ApiTestCase):
+    @override_settings(ROOT_URLCONF=__name__)
+    def test_views(self):
+        def call():
+            return Client().get("/lend/1000")
+
+        with self.assertRaisesRegex(InterleavingFailed, "in lend"):
+            self.assertSerializable(call, call)
+
+    def test_async_calls(self):
+        async def call():
+            book = await Book.objects.aget(pk=1000)
+            await Book.objects.filter(pk=1000).aupdate(copies=book.copies - 1)
+
+        with self.assertRaisesRegex(InterleavingFailed, "copies is 4; there it is 3"):
+            self.assertSerializable(call, call)
+
+    def test_mails(self):
+        def call():
+            with transaction.atomic():
+                calls.lend_f(1000)
+                transaction.on_commit(
+                    lambda: mail.send_mail("s", "m", "a@b.c", ["d@e.f"])
+                )
+
+        mail.send_mail("before", "m", "a@b.c", ["d@e.f"])
+        self.assertInvariant(lambda results: len(mail.outbox) == 3, call, call)
+        self.assertEqual(len(mail.outbox), 1)
+
+    def test_results_are_compared_by_what_they_are(self):
+        class Thing:
+            def __init__(self, value):
+                self.value = value
+
+        def call(name):
+            reader = Reader.objects.create(name=name)
+            return {"made": [reader, reader.pk], "thing": Thing(name)}
+
+        self.assertSerializable(partial(call, "x"), partial(call, "y"))
+
+    def test_rows_that_refer_to_new_ones(self):
+        def call(title):
+            book = Book.objects.create(title=title, copies=1)
+            other = Book.objects.create(title=title, sequel_to=book)
+            reader = Reader.objects.create(name=title, favourite=other)
+            reader.borrowed.add(book)
+
+        exploration = self.assertSerializable(
+            partial(call, "x"), partial(call, "y"), preemption_bound=1
+        )
+        self.assertGreater(exploration.executions, 5)
+
+    def test_columns_to_ignore(self):
+        options = {"max_executions": 50}
+        for ignore in (["copies"], ["library_book.copies"]):
+            self.assertSerializable(self.lend, self.lend, ignore=ignore, **options)
+        with self.assertRaises(InterleavingFailed):
+            self.assertSerializable(self.lend, self.lend, ignore=["title"], **options)
+
+    def test_rows_before_the_call_are_the_start(self):
+        Book.objects.filter(pk=1000).update(copies=50)
+        exploration = explore(
+            self.fixed,
+            invariant=lambda results: Book.objects.get(pk=1000).copies == 49,
+        )
+        exploration.raise_if_failed()
+        self.book.refresh_from_db()
+        self.assertEqual(self.book.copies, 50)
+
+
+class SeveralDatabasesTests(TxTestCase):
+    databases = ("default", "other")
+
+    @classmethod
+    def setUpTestData(cls):
+        for alias in cls.databases:
+            Book.objects.using(alias).create(pk=1000, title="a", copies=5)
+
+    def call(self):
+        book = Book.objects.using("other").get(pk=1000)
+        calls.lend_f(1000)
+        Book.objects.using("other").filter(pk=1000).update(copies=book.copies - 1)
+
+    def test_steps_on_each(self):
+        with self.assertRaisesRegex(InterleavingFailed, r"\[other\] UPDATE"):
+            self.assertSerializable(self.call, self.call)
+
+    def test_one_of_them(self):
+        self.assertSerializable(self.call, self.call, databases=["default"])
+
+
+class ElsewhereTests(RaceAssertionsMixin, TestCase):
+    def test_within_a_transaction(self):
+        with self.assertRaises(AtomicBlockError):
+            self.assertSerializable(int)
+
+
+class GoldenTests(ApiTestCase):
+    """What a failure prints, to the letter.
+
+    With TXTEST_WRITE_EXPECTED=1 in the environment, the files are written anew.
+    """
+
+    def assertGolden(self, name, text):
+        file = EXPECTED / f"{name}.txt"
+        if "TXTEST_WRITE_EXPECTED" in os.environ:
+            file.write_text(text + "\n")
+        self.assertEqual(text + "\n", file.read_text())
+
+    @on_postgresql
+    def test_lost_update(self):
+        exploration = explore(
+            Session("alice", calls.lend, 1000), Session("bob", calls.lend, 1000)
+        )
+        self.assertGolden("lost_update", str(exploration))
+
+    @on_postgresql
+    def test_waiting(self):
+        lend = partial(calls.lend_atomic, 1000)
+        exploration = explore(Session("alice", lend), Session("bob", lend))
+        self.assertGolden("lost_update_in_transactions", str(exploration))
+
+
+class ResetTests(NoAtomicMixin, TestCase):
+    def test_without_a_way_back(self):
+        layers = type(self)._layers
+        type(self)._layers = None
+        try:
+            with self.assertRaisesRegex(ResetNotPossible, "NoAtomicMixin first"):
+                explore(int)
+        finally:
+            type(self)._layers = layers
+
+    def test_what_a_setup_raises(self):
+        def setup():
+            raise DatabaseError("no")
+
+        with self.assertRaisesRegex(DatabaseError, "no"):
+            explore(int, setup=setup)
