@@ -16,6 +16,7 @@ class SettingsTests(SimpleTestCase):
         usual = "fork" if sys.platform == "linux" else "threads"
         self.assertEqual(settings.call_using, usual)
         self.assertEqual(settings.lock_timeout, 10.0)
+        self.assertEqual(settings.step_timeout, 5.0)
         self.assertEqual(check_settings(None), [])
 
     @override_settings(TXTEST_LOCK_TIMEOUT=3)

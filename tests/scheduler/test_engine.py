@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 import unittest
@@ -333,8 +335,23 @@ class BoundTests(EngineTestCase):
         self.book.refresh_from_db()
         self.assertIn(self.book.copies, [4, 5])
 
+    def test_ctrl_c_while_a_step_is_made(self):
+        def call():
+            calls.lend_f(self.book.pk)
+            while True:
+                time.sleep(0.01)
 
-class SessionTests(unittest.TestCase):
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+        interrupt = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
+        engine = Engine(parse_sessions([call]), ["default"])
+        with self.assertRaises(KeyboardInterrupt), engine:
+            interrupt.start()
+            engine.execute(lambda choice: choice.runnable[0])
+        interrupt.join()
+
+
+class NamingTests(unittest.TestCase):
     def test_descriptions(self):
         session = Session("a", partial(calls.lend, 1), 2, x="y")
         self.assertEqual(session.description, "lend(1, 2, x='y')")
@@ -347,3 +364,52 @@ class SessionTests(unittest.TestCase):
         for arguments in (("", int), (1, int), ("a", 1), ("a", "no.such:name")):
             with self.assertRaises(InvalidCall):
                 Session(*arguments)
+
+
+class SQLiteTests(EngineTestCase):
+    """SQLite has no queue for locks: a session tries again when another has moved."""
+
+    def setUp(self):
+        if connection.vendor != "sqlite":
+            self.skipTest("the test is about SQLite")
+
+    def test_writers_wait_for_a_commit(self):
+        lend = partial(calls.lend_both, self.book.pk, self.other_book.pk)
+        execution = self.execute("a2b2a", lend, lend)
+        texts = self.texts(execution, "s2")
+        self.assertEqual(
+            [text.partition(" ")[0] for text in texts],
+            [
+                "begins",
+                "BEGIN",
+                "UPDATE",
+                "<waiting",
+                "<goes",
+                "UPDATE",
+                "COMMIT",
+                "returns",
+            ],
+        )
+        self.book.refresh_from_db()
+        self.assertEqual(self.book.copies, 3)
+
+    def test_a_commit_waits_for_readers(self):
+        @transaction.atomic
+        def read():
+            Book.objects.count()
+            Book.objects.count()
+
+        lend = partial(calls.lend_both, self.book.pk)
+        execution = self.execute("a2b3a", read, lend)
+        texts = self.texts(execution, "s2")
+        self.assertEqual(
+            texts[-4:],
+            ["COMMIT", "<waiting for a lock>", "<goes on>", "returns None"],
+        )
+
+    def test_who_has_read_is_refused_at_once(self):
+        lend = partial(calls.lend_atomic, self.book.pk)
+        execution = self.execute("a3b3", lend, lend)
+        self.assertIsNone(execution.results[0])
+        self.assertIn("database is locked", str(execution.results[1]))
+        self.assertNotIn("<waiting for a lock>", self.texts(execution, "s2"))
