@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -73,13 +74,23 @@ class Engine:
             for thread in self.threads:
                 thread.start()
                 # One by one, so that what they connect with need not be thread-safe.
-                self._reports.get(timeout=CONNECT_TIMEOUT)
-                if thread.refusal is not None:
-                    raise thread.refusal
+                self._await_connections(thread)
         except BaseException:
             self.close()
             raise
         return self
+
+    def _await_connections(self, thread: SessionThread) -> None:
+        try:
+            self._reports.get(timeout=CONNECT_TIMEOUT)
+        except Empty:
+            raise SessionStuck(
+                f"Session {thread.name} could not connect to its databases within "
+                f"{CONNECT_TIMEOUT:g} s.",
+                {thread.name: thread.stack()},
+            ) from None
+        if thread.refusal is not None:
+            raise thread.refusal
 
     def __exit__(
         self,
@@ -92,7 +103,13 @@ class Engine:
     def close(self) -> None:
         """Unwind what is not over, and close everything."""
         try:
-            end_all(self.threads, self._watch)
+            for name in end_all(self.threads, self._watch):
+                warnings.warn(
+                    f"The thread of session {name} cannot be ended, and goes on. It "
+                    f"can use no database any more.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
         finally:
             self._watch.close()
 
@@ -247,6 +264,8 @@ class Engine:
         self._write_down(stepped)
 
     def _hear(self, thread: SessionThread) -> None:
+        if thread.refusal is not None:  # it lost its connection between two calls
+            raise thread.refusal
         thread.state = thread.position
         if thread.state is State.LOCKED:
             self._tried.append(thread)

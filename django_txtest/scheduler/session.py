@@ -176,6 +176,8 @@ class SessionThread:
             while not self._closing and self._may_go():
                 if not self._closing:
                     self._make_call()
+        except SessionEnded:  # between two calls
+            pass
         except Exception as error:  # noqa: BLE001 - the engine raises it
             self.refusal = error
             self._report(State.DONE)
@@ -191,11 +193,11 @@ class SessionThread:
     def _prepare(self, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
         if threading.current_thread() is not self._thread:
             return
-        if connection.alias not in self._aliases:
-            return
         self.connections[connection.alias] = connection
         database = get_database(connection)
-        database.prepare_explored(self._isolation_level)
+        # Of the others, too, there may be locks that sessions wait for.
+        if connection.alias in self._aliases:
+            database.prepare_explored(self._isolation_level)
         pid = database.session_pid()
         if pid is not None:
             self.pids[connection.alias] = pid

@@ -237,10 +237,17 @@ class WhatIsRunTests(ApiTestCase):
         class Thing:
             def __init__(self, value):
                 self.value = value
+                self.itself = self
 
         def call(name):
             reader = Reader.objects.create(name=name)
-            return {"made": [reader, reader.pk], "thing": Thing(name)}
+            return {
+                "made": [reader, reader.pk],
+                (1, 2): 3,
+                reader.pk: 4,
+                "thing": Thing(name),
+                "f": lambda: 1,
+            }
 
         self.assertSerializable(partial(call, "x"), partial(call, "y"))
 
@@ -290,6 +297,15 @@ class SeveralDatabasesTests(TxTestCase):
     def test_steps_on_each(self):
         with self.assertRaisesRegex(InterleavingFailed, r"\[other\] UPDATE"):
             self.assertSerializable(self.call, self.call)
+
+    @on_postgresql
+    def test_locks_of_one_that_is_not_explored(self):
+        def call():
+            with transaction.atomic("other"):
+                Book.objects.using("other").update(copies=1)
+                calls.lend_f(1000)
+
+        self.assertSerializable(call, call, databases=["default"])
 
     def test_one_of_them(self):
         self.assertSerializable(self.call, self.call, databases=["default"])
