@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import IntegrityError, OperationalError, connection, transaction
-from django.db.models import F
+from django.db.models import F, Max
 
 from tests.library.models import Book, Genre, Reader
 
@@ -107,6 +107,58 @@ def leave_shelf_with_retry(pk):
         except OperationalError:
             pass
     raise AssertionError("five failures in a row")
+
+
+def lend_by_condition(pk):
+    """Check and act in one statement."""
+    taken = Book.objects.filter(pk=pk, copies__gte=1).update(copies=F("copies") - 1)
+    return "lent" if taken else "none left"
+
+
+def lend_by_check(pk):
+    """Check, then act."""
+    if Book.objects.filter(pk=pk, copies__gte=1).exists():
+        lend_f(pk)
+        return "lent"
+    return "none left"
+
+
+def lend_by_version(pk):
+    """Act only on what was read, else try again."""
+    for _ in range(5):
+        book = Book.objects.only("copies").get(pk=pk)
+        found = Book.objects.filter(pk=pk, copies=book.copies)
+        if found.update(copies=book.copies - 1):
+            return
+    raise AssertionError("others were quicker five times")
+
+
+def number_by_max():
+    """Give a book the next number, which two may get."""
+    with transaction.atomic():
+        last = Book.objects.aggregate(last=Max("copies"))["last"] or 0
+        Book.objects.create(title="numbered", copies=last + 1)
+    return last + 1
+
+
+def number_by_lock(pk):
+    """Give a book the next number, while nobody else can."""
+    with transaction.atomic():
+        Book.objects.select_for_update().only("pk").get(pk=pk)
+        last = Book.objects.aggregate(last=Max("copies"))["last"] or 0
+        Book.objects.create(title="numbered", copies=last + 1)
+    return last + 1
+
+
+def add_sequel(pk):
+    with transaction.atomic():
+        Book.objects.create(title="sequel", sequel_to_id=pk)
+
+
+def rename_locked(pk, title):
+    with transaction.atomic():
+        Book.objects.select_for_update(no_key=True).only("pk").get(pk=pk)
+        Book.objects.filter(pk=pk).update(title=title)
 
 
 def tell_about(pk, told):

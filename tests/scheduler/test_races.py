@@ -137,6 +137,39 @@ class RaceTests(TxTestCase):
         assert taken == results.count("taken")
         return results.count("taken") == 2 and results[2] != "none"
 
+    def test_check_then_act(self):
+        Book.objects.filter(pk=self.pk).update(copies=1)
+        lend = partial(calls.lend_by_check, self.pk)
+        self.assertFound(lend, lend)
+        lend = partial(calls.lend_by_condition, self.pk)
+        self.assertProved(lend, lend)
+
+    def test_optimistic_versions(self):
+        lend = partial(calls.lend_by_version, self.pk)
+        self.assertProved(lend, lend)
+
+    @on_postgresql
+    def test_numbers(self):
+        self.assertFound(calls.number_by_max, calls.number_by_max)
+        number = partial(calls.number_by_lock, self.pk)
+        self.assertProved(number, number)
+
+    @on_postgresql
+    def test_a_lock_on_what_is_referred_to(self):
+        self.assertProved(
+            partial(calls.add_sequel, self.pk),
+            partial(calls.rename_locked, self.pk, "new"),
+        )
+
+    def test_the_same_each_time(self):
+        for call in (calls.lend_atomic, calls.lend_locked):
+            lend = partial(call, self.pk)
+            first, second = (explore(lend, lend, stop_on_first=False) for _ in range(2))
+            self.assertEqual(first.executions, second.executions)
+            for one, other in zip(first.failures, second.failures, strict=True):
+                self.assertEqual(one.schedule, other.schedule)
+                self.assertIsNone(one.history.first_difference(other.history))
+
     def test_callbacks(self):
         told = []
         tell = partial(calls.tell_about, self.pk, told)
