@@ -16,6 +16,7 @@ from django_txtest.scheduler.exploration import (
 )
 from django_txtest.scheduler.explorer import Explorer, Limits
 from django_txtest.scheduler.oracle import MAX_SERIAL
+from django_txtest.scheduler.progress import progress_line
 from django_txtest.scheduler.schedule import Schedule
 from django_txtest.scheduler.start import started
 from django_txtest.scheduler.strategies import DfsScheduler, ReplayScheduler, Scheduler
@@ -65,7 +66,8 @@ def explore(
     :param max_time: after so many seconds, stop.
     :param preemption_bound: how often a session that could go on may be interrupted.
     :param stop_on_first: whether the first failure ends the search.
-    :param progress: called after each execution, with what is known so far.
+    :param progress: called after each execution, with what is known so far; usually a
+        line on a terminal tells of explorations that take more than a second.
     :param allow: exceptions that a call may raise. Without an invariant, such a call
         counts as one that was not made.
     :param ignore: columns that may differ from those of a serial order, as ``"column"``
@@ -83,8 +85,9 @@ def explore(
     with (
         started(aliases, setup) as start,
         Engine(sessions, aliases, isolation_level, max_steps) as engine,
+        progress_line() as line,
     ):
-        explorer = Explorer(engine, start, sessions, limits, progress)
+        explorer = Explorer(engine, start, sessions, limits, progress or line)
         explorer.judge_by(invariant, allow, ignore)
         explorer.remember(setup=setup, isolation_level=isolation_level)
         return explorer.explore(scheduler or DfsScheduler())

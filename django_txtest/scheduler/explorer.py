@@ -42,7 +42,7 @@ class Explorer:
         start: Start,
         sessions: Sequence[Session],
         limits: Limits,
-        progress: Callable[[Exploration], object] | None,
+        progress: Callable[[Exploration], object],
     ) -> None:
         self._engine = engine
         self._start = start
@@ -121,9 +121,8 @@ class Explorer:
                 if not isinstance(scheduler, ReplayScheduler):
                     self._confirm(execution)
                 found.failures.append(self._failure(execution, error))
-            if self._progress is not None:
-                found.duration = time.monotonic() - began
-                self._progress(found)
+            found.duration = time.monotonic() - began
+            self._progress(found)
         return found
 
     def _end(self, found: Exploration, scheduler: Scheduler) -> None:

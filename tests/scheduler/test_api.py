@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import os
 import unittest
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 from django.core import mail
 from django.db import DatabaseError, connection, transaction
@@ -32,7 +35,7 @@ from django_txtest.exceptions import (
     InvalidSchedule,
     ResetNotPossible,
 )
-from django_txtest.scheduler import api
+from django_txtest.scheduler import api, progress
 from django_txtest.scheduler.exploration import DefaultCount, DefaultSeconds
 from tests.library.models import Book, Reader
 from tests.scheduler import calls
@@ -176,6 +179,25 @@ class VerdictTests(ApiTestCase):
             progress=lambda exploration: counts.append(exploration.executions),
         )
         self.assertEqual(counts, [1, 2])
+
+    def test_the_line_on_a_terminal(self):
+        class Terminal(io.StringIO):
+            def isatty(self):
+                return True
+
+        for stream in (Terminal(), io.StringIO()):
+            with (
+                mock.patch.object(progress, "AFTER", 0),
+                mock.patch.object(progress, "EVERY", 0),
+                contextlib.redirect_stderr(stream),
+            ):
+                explore(self.fixed, self.fixed)
+            lines = stream.getvalue().split("\r\x1b[K")
+            if stream.isatty():
+                self.assertRegex(lines[1], r"0 s: 1 executions, \d+ in a second")
+                self.assertEqual(lines[-1], "")
+            else:
+                self.assertEqual(lines, [""])
 
     def test_assertions(self):
         self.assertTrue(self.assertSerializable(self.fixed, self.fixed).exhausted)
