@@ -136,6 +136,17 @@ class Database:
                 f"there is no choice of isolation levels. Leave the argument out."
             )
 
+    def may_hasten_deadlocks(self) -> bool:
+        """Tell whether `hasten_deadlocks` is allowed."""
+        return False
+
+    def hasten_deadlocks(self) -> bool:
+        """For the rest of the transaction, look for deadlocks as soon as it waits.
+
+        Does nothing, and returns False, before there is a transaction: it has no locks.
+        """
+        return False
+
     def has_transaction(self) -> bool:
         """Tell whether the end of a transaction would be any news to the server."""
         return self.connection.connection is not None

@@ -53,6 +53,9 @@ SELECT has_database_privilege(current_database(), 'CREATE') AND NOT EXISTS (
 # Lock not available, and deadlock detected: the server may find one sooner.
 _LOCK_ERRORS = {"55P03", "40P01"}
 
+# The status of a transaction, for both drivers, in which there was no error.
+_IN_ORDER = 2
+
 ISOLATION_LEVELS = (
     "READ UNCOMMITTED",
     "READ COMMITTED",
@@ -142,27 +145,48 @@ class PostgreSQL(Database):
         return None
 
     def prepare_explored(self, isolation_level: str | None) -> None:
-        """Have deadlocks found at once, and transactions begin at the level.
+        """Have transactions begin at the level.
 
         :raises DatabaseNotSupported: if there is no such isolation level.
         """
+        if isolation_level is None:
+            return
+        level = str(isolation_level).upper().replace("_", " ")
+        if level not in ISOLATION_LEVELS:
+            raise DatabaseNotSupported(
+                f"isolation_level={isolation_level!r} is not one of "
+                f"{', '.join(ISOLATION_LEVELS)}."
+            )
+        connection: Any = self.connection.connection
+        connection.isolation_level = None  # what OPTIONS has would come before it
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET default_transaction_isolation = '{level.lower()}'")
+
+    def may_hasten_deadlocks(self) -> bool:
+        """Tell whether the role may set deadlock_timeout, as superusers may."""
         connection: Any = self.connection.connection
         driver: Any = self.connection.Database  # type: ignore[attr-defined]
+        with suppress(driver.Error), connection.cursor() as cursor:
+            # To what it is: only the permission is of interest.
+            cursor.execute(
+                "SELECT set_config('deadlock_timeout', "
+                "current_setting('deadlock_timeout'), false)"
+            )
+            return True
+        return False
+
+    def hasten_deadlocks(self) -> bool:
+        """For the rest of the transaction, look for deadlocks as soon as it waits.
+
+        Does nothing, and returns False, before there is a transaction: it has no locks.
+        The victim of a deadlock is whose look finds it.
+        """
+        connection: Any = self.connection.connection
+        if connection is None or connection.info.transaction_status != _IN_ORDER:
+            return False
         with connection.cursor() as cursor:
-            # Whoever closes the circle is then the victim. Only a superuser may; for
-            # others the server takes its usual second.
-            with suppress(driver.Error):
-                cursor.execute("SET deadlock_timeout = '1ms'")
-            if isolation_level is None:
-                return
-            level = str(isolation_level).upper().replace("_", " ")
-            if level not in ISOLATION_LEVELS:
-                raise DatabaseNotSupported(
-                    f"isolation_level={isolation_level!r} is not one of "
-                    f"{', '.join(ISOLATION_LEVELS)}."
-                )
-            connection.isolation_level = None  # what OPTIONS has would come before it
-            cursor.execute(f"SET default_transaction_isolation = '{level.lower()}'")
+            cursor.execute("SET LOCAL deadlock_timeout = '1ms'")
+        return True
 
     def has_transaction(self) -> bool:
         """Tell whether the end of a transaction would be any news to the server."""

@@ -190,7 +190,7 @@ class Engine:
         if self._steps > self._max_steps:
             raise self._too_many_steps(thread)
         self.history.add(thread.point)
-        thread.go()
+        thread.go(others_wait=bool(self._in(State.WAITING)))
         self._settle(thread)
 
     def await_somebody(self) -> None:

@@ -95,6 +95,11 @@ class SessionThread:
         self._refused = False
         #: The aliases whose transaction has read or written.
         self._has_read: set[str] = set()
+        #: Whether others wait while it makes its step, so that it may close a circle.
+        self._is_to_hasten = False
+        self._may_hasten = False
+        #: The aliases whose transaction looks for deadlocks at once.
+        self._hastened: set[str] = set()
         self._is_changed = False
         self._engine_thread = threading.current_thread()
         self._context = contextvars.copy_context()
@@ -115,8 +120,13 @@ class SessionThread:
         self.notes = []
         self.outcome = None
 
-    def go(self) -> None:
-        """Let the thread make its step."""
+    def go(self, *, others_wait: bool = False) -> None:
+        """Let the thread make its step.
+
+        :param others_wait: whether it is the victim if its step makes a deadlock. Not
+            who began to wait before: it would depend on how busy the server is.
+        """
+        self._is_to_hasten = others_wait and self._may_hasten
         self.state = State.MOVING
         self._gate.release()
 
@@ -198,12 +208,14 @@ class SessionThread:
         # Of the others, too, there may be locks that sessions wait for.
         if connection.alias in self._aliases:
             database.prepare_explored(self._isolation_level)
+            self._may_hasten = database.may_hasten_deadlocks()
         pid = database.session_pid()
         if pid is not None:
             self.pids[connection.alias] = pid
 
     def _make_call(self) -> None:
         self._has_read.clear()
+        self._hastened.clear()
         self._is_changed = False
         self._connect()
         with self._hooks():
@@ -299,6 +311,10 @@ class SessionThread:
         if self._ended and event.kind is Kind.ROLLBACK:
             return act()
         self._pause(event)
+        if event.kind is not Kind.STATEMENT:
+            self._hastened.discard(event.alias)
+        elif self._is_to_hasten:
+            self._hasten_deadlocks(connection)
         while True:
             try:
                 result = act()
@@ -316,6 +332,13 @@ class SessionThread:
                     )
                     raise
             self._stop(State.LOCKED)
+
+    def _hasten_deadlocks(self, connection: BaseDatabaseWrapper) -> None:
+        alias = connection.alias
+        if alias in self._hastened:
+            return
+        if get_database(connection).hasten_deadlocks():
+            self._hastened.add(alias)
 
     def _pause(self, event: Event) -> None:
         self.point = event
