@@ -56,6 +56,7 @@ def _test(arguments):
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     import django
     from django.core.management.commands import test
+    from django.test.runner import get_max_test_processes
 
     class Command(test.Command):
         help = __doc__.partition("\n")[0]
@@ -67,6 +68,8 @@ def _test(arguments):
 
         def add_arguments(self, parser):
             super().add_arguments(parser)
+            # As in Django's own script; --parallel 1 is for one process.
+            parser.set_defaults(parallel=get_max_test_processes())
             parser.add_argument(
                 "--sqlite", action="store_true", help="Run on SQLite files."
             )
@@ -78,6 +81,8 @@ def _test(arguments):
             del options["sqlite"], options["mariadb"]
             if not _announce():
                 sys.exit(2)
+            if options["pdb"]:
+                options["parallel"] = 1
             labels = [_dotted(label, here) for label in labels or ("tests",)]
             super().handle(*labels, **options)
 
