@@ -38,7 +38,9 @@ copybutton_prompt_is_regexp = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 # Aliases keep their names in signatures.
-autodoc_type_aliases = {name: name for name in ("CallSpec", "Check", "Target")}
+autodoc_type_aliases = {
+    name: name for name in ("AnyCall", "CallSpec", "Check", "Invariant", "Target")
+}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 68
 
@@ -47,7 +49,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(contextlib|collections\.abc|typing|django|unittest)\..*"),
     (r"py:(class|exc)", r"(BaseException|ValueError|TypeError|Exception)"),
     (r"py:class", r"(Any|AbstractContextManager|Callable|Iterable|NoReturn)"),
-    (r"py:class", r"(bool|dict|float|int|list|str|tuple|CallSpec|Check|Target)"),
+    (r"py:class", r"(bool|dict|float|int|list|str|tuple)"),
+    (r"py:class", r"(AnyCall|CallSpec|Check|Invariant|Target)"),
 ]
 
 doctest_global_setup = """

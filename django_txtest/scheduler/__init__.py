@@ -11,6 +11,7 @@ from django_txtest.scheduler.strategies import (
     PctScheduler,
     RandomScheduler,
     ReplayScheduler,
+    Scheduler,
 )
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "RandomScheduler",
     "ReplayScheduler",
     "Schedule",
+    "Scheduler",
     "ScriptedSession",
     "Session",
     "checkpoint",
