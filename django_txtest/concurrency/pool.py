@@ -83,6 +83,8 @@ class Pool:
             end_late(processes)
         except BaseException:  # what they say of this batch is not for the next one
             self._end(processes)
+            for process in processes:
+                process.close()
             raise
         ended = [process for process in processes if last or not process.is_done]
         self._end(ended)

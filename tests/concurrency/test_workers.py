@@ -86,9 +86,11 @@ class WorkersTests(SessionsMixin, NoAtomicMixin, TestCase):
         before = signal.signal(signal.SIGALRM, interrupt)
         self.addCleanup(signal.signal, signal.SIGALRM, before)
         with workers(2, using="fork") as pool:
+            before = resources()
             signal.setitimer(signal.ITIMER_REAL, 0.2)
             with self.assertRaises(ZeroDivisionError):
                 pool.call_concurrently(2, time.sleep, 1)
+            self.assertLess(resources(), before)
             for number in range(3):
                 self.assertEqual(
                     pool.call_concurrently(2, targets.add, number), [number] * 2
