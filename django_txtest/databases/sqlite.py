@@ -94,7 +94,12 @@ class SQLite(Database):
 
     def is_test_database(self) -> bool:
         """Tell whether this is a database that Django's test runner made."""
-        return self._in_memory or super().is_test_database()
+        if self._in_memory or super().is_test_database():
+            return True
+        # A clone, of a parallel run, has its number before the suffix.
+        test_name = self.connection.settings_dict["TEST"]["NAME"]
+        name = str(self.connection.settings_dict["NAME"])
+        return bool(test_name) and name.startswith(f"{os.path.splitext(test_name)[0]}_")
 
     def tables(self) -> list[Table]:
         """Return every table but SQLite's own and the virtual ones."""

@@ -88,6 +88,13 @@ class EveryDatabaseTests(NoAtomicMixin, TestCase):
         with mock.patch.dict(connection.settings_dict, TEST=test, NAME="shop"):
             self.assertFalse(Database(connection).is_test_database())
 
+    def test_clones_are_test_databases(self):
+        test = {**connection.settings_dict["TEST"], "NAME": "/tmp/test_txtest.db"}
+        with mock.patch.dict(connection.settings_dict, NAME=test["NAME"], TEST=test):
+            clone = connection.creation.get_test_db_clone_settings("1")["NAME"]
+            connection.settings_dict["NAME"] = clone
+            self.assertTrue(get_database(connection).is_test_database())
+
     def test_identity(self):
         with get_database(connection).second_connection() as other:
             self.assertEqual(other.identity(), get_database(connection).identity())
