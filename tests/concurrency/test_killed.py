@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
 import time
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from django.db import connection, transaction
 from django.db.backends.signals import connection_created
 from django.test import TestCase
 
 from django_txtest import ChildCrashed, NoAtomicMixin, run_concurrently, workers
+from django_txtest.concurrency import locks
 from tests.concurrency import targets
 from tests.library.models import Book
 from tests.utils import SessionsMixin
@@ -52,9 +58,21 @@ def while_its_result_is_sent() -> Result:
     return Result()
 
 
-def while_a_write_is_held() -> None:
-    threading.Timer(0.2, kill_itself).start()
-    Book.objects.create(title="never")
+def while_a_write_is_held(path: Path) -> None:
+    """Hold a lock on the file as well, which lasts as long as the process."""
+    with path.with_suffix(".new").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        path.with_suffix(".new").rename(path)
+        threading.Timer(0.2, kill_itself).start()
+        Book.objects.create(title="never")
+
+
+def write_after_it(path: Path) -> int:
+    while not path.exists():
+        time.sleep(0.01)
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    return Book.objects.update(copies=2)
 
 
 def write_late() -> int:
@@ -68,9 +86,8 @@ class KilledMixin(SessionsMixin):
     def setUp(self):
         Book.objects.create(title="of the test", copies=1)
 
-    def assertOthersAreUnharmed(self, target):
-        add, write = targets.add, write_late
-        died, added, written = self.run_calls([target, add, write])
+    def assertOthersAreUnharmed(self, target, write=write_late):
+        died, added, written = self.run_calls([target, targets.add, write])
         self.assertIsInstance(died, ChildCrashed)
         self.assertEqual(died.exitcode, -signal.SIGKILL)
         self.assertEqual(added, 0)
@@ -100,8 +117,14 @@ class KilledMixin(SessionsMixin):
     def test_while_its_result_is_sent(self):
         self.assertOthersAreUnharmed(while_its_result_is_sent)
 
+    # Else the other, which is silent, is taken for waiting, and the write is made.
+    @patch.multiple(locks, SILENCE=60, SILENCE_WITHOUT_PROOF=60)
     def test_while_a_write_is_held(self):
-        self.assertOthersAreUnharmed(while_a_write_is_held)
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "lock")
+            self.assertOthersAreUnharmed(
+                partial(while_a_write_is_held, path), partial(write_after_it, path)
+            )
         self.assertFalse(Book.objects.filter(title="never").exists())
 
 
