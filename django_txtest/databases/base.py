@@ -12,6 +12,7 @@ from django.db import DatabaseError, Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 
+from django_txtest.databases.catalogue import Catalogue
 from django_txtest.exceptions import DatabaseNotSupported
 
 
@@ -194,6 +195,15 @@ class Database:
         name = str(self.connection.settings_dict["NAME"])
         test_name = self.connection.settings_dict["TEST"]["NAME"]
         return name.startswith(str(test_name or TEST_DATABASE_PREFIX))
+
+    def catalogue(self) -> Catalogue:
+        """Return what there is that decides which statements can collide."""
+        return Catalogue(self.connection.vendor)
+
+    def _ask(self, sql: str) -> list[Any]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
 
     @contextmanager
     def second_connection(self) -> Iterator[Database]:

@@ -10,6 +10,8 @@ from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_txtest.databases.base import Database, SessionInfo, Table
+from django_txtest.databases.catalogue import Catalogue
+from django_txtest.databases.postgresql_catalogue import read_catalogue
 from django_txtest.exceptions import DatabaseNotSupported
 
 # Tables of the user, in every schema: a partition is reached through its root, and
@@ -161,6 +163,10 @@ class PostgreSQL(Database):
         connection.isolation_level = None  # what OPTIONS has would come before it
         with connection.cursor() as cursor:
             cursor.execute(f"SET default_transaction_isolation = '{level.lower()}'")
+
+    def catalogue(self) -> Catalogue:
+        """Return what there is that decides which statements can collide."""
+        return read_catalogue(self._ask)
 
     def may_hasten_deadlocks(self) -> bool:
         """Tell whether the role may set deadlock_timeout, as superusers may."""

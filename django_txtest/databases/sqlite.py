@@ -13,6 +13,8 @@ from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_txtest.databases.base import Database, Table
+from django_txtest.databases.catalogue import Catalogue
+from django_txtest.databases.sqlite_catalogue import read_catalogue
 
 
 class SQLite(Database):
@@ -48,6 +50,10 @@ class SQLite(Database):
         """Have the connection never wait by itself."""
         super().prepare_explored(isolation_level)
         self.connection.connection.execute("PRAGMA busy_timeout = 0")
+
+    def catalogue(self) -> Catalogue:
+        """Return what there is that decides which statements can collide."""
+        return read_catalogue(self._ask)
 
     def has_transaction(self) -> bool:
         """Tell whether a transaction is open."""
