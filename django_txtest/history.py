@@ -57,6 +57,7 @@ class Event:
     """One thing that a session did, or that happened to it.
 
     `text` is the label of a checkpoint, what a call returned, or which error it was.
+    `in_transaction` says that a statement does not commit by itself.
     """
 
     session: str
@@ -67,6 +68,7 @@ class Event:
     text: str = ""
     place: Place | None = None
     others: tuple[str, ...] = ()
+    in_transaction: bool = False
 
     @property
     def shape(self) -> tuple[Any, ...]:
@@ -99,6 +101,19 @@ class Event:
                 return f"begins {self.text}".rstrip()
             case _:
                 return f"{self.kind.value} {self.text}"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A dependency of one event of a history on another.
+
+    `source` and `target` are their numbers in the history, from 0, and `label` says in
+    a few words what it is that the one depends on the other for.
+    """
+
+    source: int
+    target: int
+    label: str = ""
 
 
 class History(Sequence[Event]):

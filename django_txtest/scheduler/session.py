@@ -269,7 +269,15 @@ class SessionThread:
         if outlasts_transaction(text):
             self._is_changed = True
         event = Event(
-            self.name, Kind.STATEMENT, alias, text, params, place=user_place()
+            self.name,
+            Kind.STATEMENT,
+            alias,
+            text,
+            params,
+            place=user_place(),
+            in_transaction=connection.in_atomic_block
+            or not connection.autocommit
+            or text.startswith("BEGIN"),
         )
 
         def act() -> Any:
@@ -295,7 +303,9 @@ class SessionThread:
                 return
             self._has_read.discard(connection.alias)  # it may wait for readers
             place = user_place()
-            event = Event(self.name, kind, connection.alias, place=place)
+            event = Event(
+                self.name, kind, connection.alias, place=place, in_transaction=True
+            )
             self._step(event, connection, act)
 
         return step
