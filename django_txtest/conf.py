@@ -5,8 +5,11 @@ So `override_settings` works on them like on any other setting.
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -51,6 +54,29 @@ class _Choice:
         )
 
 
+def temporary_folder() -> Path:
+    """Return where reports are, unless a setting says so: a folder for each user."""
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    return Path(tempfile.gettempdir()) / f"django-txtest-{user}"
+
+
+@dataclass(frozen=True)
+class _ReportFolder:
+    """A setting that is a folder, or None for nothing to be written."""
+
+    name: str
+
+    def __get__(self, instance: object, owner: type | None = None) -> Path | None:
+        value = getattr(django_settings, self.name, temporary_folder())
+        if value is None:
+            return None
+        if isinstance(value, (str, os.PathLike)) and str(value):
+            return Path(value).absolute()
+        raise ImproperlyConfigured(
+            f"{self.name} must be the path of a folder, or None, not {value!r}."
+        )
+
+
 class Settings:
     """The settings of django-txtest."""
 
@@ -62,6 +88,8 @@ class Settings:
     lock_timeout = _Seconds("TXTEST_LOCK_TIMEOUT", 10.0)
     #: How long one step of an explored session may take, in seconds.
     step_timeout = _Seconds("TXTEST_STEP_TIMEOUT", 5.0)
+    #: Where the pictures of failures are written.
+    report_dir = _ReportFolder("TXTEST_REPORT_DIR")
 
 
 settings = Settings()

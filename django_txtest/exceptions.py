@@ -88,6 +88,10 @@ class InvalidSchedule(TxTestError, ValueError):
     """A text is not a schedule, or the calls cannot follow it."""
 
 
+class ReplayRefused(TxTestError):
+    """It is not clear which exploration a schedule is to be replayed in place of."""
+
+
 class NotDeterministic(TxTestError):
     """The same schedule of the same calls went another way."""
 

@@ -1,4 +1,4 @@
-"""Which layers lie under the code that is running now."""
+"""Which test is running now, and which layers lie under it."""
 
 from __future__ import annotations
 
@@ -10,3 +10,8 @@ def current_layers() -> Layers | None:
     """Return those of the running test class, in whatever thread, if it has any."""
     layers = getattr(running_test_class(), "_layers", None)
     return layers if isinstance(layers, Layers) else None
+
+
+def current_test() -> str | None:
+    """Return the name of the running test, in whatever thread, if it has layers."""
+    return getattr(running_test_class(), "_running_test", None)

@@ -17,6 +17,7 @@ from django_txtest.scheduler.exploration import (
 from django_txtest.scheduler.explorer import Explorer, Limits
 from django_txtest.scheduler.oracle import MAX_SERIAL
 from django_txtest.scheduler.progress import progress_line
+from django_txtest.scheduler.request import explore_as_requested
 from django_txtest.scheduler.schedule import Schedule
 from django_txtest.scheduler.start import started
 from django_txtest.scheduler.strategies import DfsScheduler, ReplayScheduler, Scheduler
@@ -90,7 +91,7 @@ def explore(
         explorer = Explorer(engine, start, sessions, limits, progress or line)
         explorer.judge_by(invariant, allow, ignore)
         explorer.remember(setup=setup, isolation_level=isolation_level)
-        return explorer.explore(scheduler or DfsScheduler())
+        return explore_as_requested(explorer, scheduler or DfsScheduler())
 
 
 def replay(schedule: Schedule | str, *calls: AnyCall, **options: Any) -> Exploration:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from django_txtest.exceptions import ExplorationCutShort, InterleavingFailed
@@ -37,17 +38,25 @@ class Failure:
     #: What to write to see it again.
     replay: str = ""
     anomaly: str | None = None
+    #: The file that shows it, if one could be written.
+    picture: Path | None = None
+
+    @property
+    def summary(self) -> str:
+        """What was broken, without how it came to that."""
+        return _summary(self.error)
 
     def __str__(self) -> str:
         return "\n".join(
             [
-                _summary(self.error),
+                self.summary,
                 "",
                 textwrap.indent(str(self.history), "  "),
                 "",
                 *([f"This is a {self.anomaly}."] if self.anomaly else []),
                 f"The schedule is {self.schedule}. To see it again:",
                 textwrap.indent(self.replay, "  "),
+                *([f"Picture: {self.picture}"] if self.picture else []),
             ]
         )
 
@@ -69,6 +78,8 @@ class Exploration:
     remedy: str | None = None
     #: How long it took, in seconds.
     duration: float = 0.0
+    #: What happened in the last execution.
+    history: History | None = None
 
     @property
     def failure(self) -> Failure | None:

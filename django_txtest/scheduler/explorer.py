@@ -19,6 +19,7 @@ from django_txtest.scheduler.exploration import (
     replay_call,
 )
 from django_txtest.scheduler.oracle import Final, SerialOracle
+from django_txtest.scheduler.pictures import MAX_PICTURES, with_picture
 from django_txtest.scheduler.start import Start
 from django_txtest.scheduler.strategies import TRIES, ReplayScheduler, Scheduler
 
@@ -117,10 +118,14 @@ class Explorer:
             if scheduler.lost is not None:
                 continue
             found.executions += 1
+            found.history = execution.history
             if error is not None:
                 if not isinstance(scheduler, ReplayScheduler):
                     self._confirm(execution)
-                found.failures.append(self._failure(execution, error))
+                failure = self._failure(execution, error)
+                if len(found.failures) < MAX_PICTURES:
+                    failure = with_picture(failure)
+                found.failures.append(failure)
             found.duration = time.monotonic() - began
             self._progress(found)
         return found

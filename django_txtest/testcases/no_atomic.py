@@ -52,12 +52,18 @@ class NoAtomicMixin(_Base):
     """
 
     _layers: ClassVar[Layers | None]
+    _running_test: ClassVar[str | None]
     _pre_setup_ran_eagerly: ClassVar[bool]
     _available_apps_calls_balanced: ClassVar[int]
 
     def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:
         super().__init_subclass__(*args, **kwargs)
         _check_bases(cls)
+
+    def run(self, result: unittest.TestResult | None = None) -> Any:
+        """Run the test, and have it known by its name, in whatever thread."""
+        type(self)._running_test = self.id()
+        return super().run(result)
 
     @classmethod
     def _databases_support_transactions(cls) -> bool:
