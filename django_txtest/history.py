@@ -83,6 +83,18 @@ class Event:
         sql = normalize_savepoints(self.sql)
         return self.session, self.kind, self.alias, sql, text, others
 
+    def told(self, *, with_alias: bool = False) -> str:
+        """Return a line about it, with the alias of its database where that is wanted.
+
+        What happened to a session, and is no step of its own, is indented.
+        """
+        text = str(self)
+        if with_alias and self.kind in (Kind.STATEMENT, Kind.COMMIT, Kind.ROLLBACK):
+            text = f"[{self.alias}] {text}"
+        if self.kind in (Kind.WAITS, Kind.GOES_ON, Kind.ERROR):
+            text = f"  {text}"
+        return text
+
     def __str__(self) -> str:
         match self.kind:
             case Kind.STATEMENT:
@@ -145,6 +157,12 @@ class History(Sequence[Event]):
         """The names of the sessions, in the order in which they began."""
         return list(dict.fromkeys(event.session for event in self._events))
 
+    @property
+    def has_several_aliases(self) -> bool:
+        """Whether there are steps on more than one database."""
+        steps = (Kind.STATEMENT, Kind.COMMIT, Kind.ROLLBACK)
+        return len({each.alias for each in self._events if each.kind in steps}) > 1
+
     def of(self, session: str) -> list[Event]:
         """Return what one session did."""
         return [event for event in self._events if event.session == session]
@@ -165,15 +183,11 @@ class History(Sequence[Event]):
 
     def transcript(self) -> str:
         """Return a line for each event: the session, what it did, and from where."""
-        aliases = {event.alias for event in self._events}
         width = max((len(name) for name in self.sessions), default=0)
+        with_alias = self.has_several_aliases
         lines = []
         for event in self._events:
-            text = str(event)
-            if len(aliases) > 1 and event.kind in (Kind.STATEMENT, Kind.COMMIT):
-                text = f"[{event.alias}] {text}"
-            if event.kind in (Kind.WAITS, Kind.GOES_ON, Kind.ERROR):
-                text = f"  {text}"
+            text = event.told(with_alias=with_alias)
             lines.append(f"{event.session:<{width}}  {text}")
             if event.place is not None:
                 lines.append(f"{'':<{width}}      {event.place}")

@@ -82,6 +82,7 @@ def explore(
             f"an invariant, or at most {MAX_SERIAL} calls."
         )
     limits = Limits(max_executions, max_time, preemption_bound, stop_on_first)
+    databases = None if databases is None else list(databases)
     aliases = explored_aliases(databases)
     with (
         started(aliases, setup) as start,
@@ -90,7 +91,11 @@ def explore(
     ):
         explorer = Explorer(engine, start, sessions, limits, progress or line)
         explorer.judge_by(invariant, allow, ignore)
-        explorer.remember(setup=setup, isolation_level=isolation_level)
+        explorer.remember(
+            setup=setup, isolation_level=isolation_level, databases=databases
+        )
+        if max_steps != MAX_STEPS:
+            explorer.remember(max_steps=max_steps)
         return explore_as_requested(explorer, scheduler or DfsScheduler())
 
 

@@ -45,19 +45,12 @@ class Session:
         written += [f"{name}={value!r}" for name, value in kwargs.items()]
         return f"{name_of(target)}({', '.join(written)})"
 
-    @property
-    def source(self) -> str:
-        """What to write to make this session again."""
-        written = [repr(self.name), _source(self.target), *map(repr, self.args)]
-        written += [f"{name}={value!r}" for name, value in self.kwargs.items()]
-        return f"Session({', '.join(written)})"
-
     def call(self) -> Call:
         """Return the call, with the language and the time zone that hold now."""
         return Call(f"session {self.name}", self.target, self.args, dict(self.kwargs))
 
     def __repr__(self) -> str:
-        return f"<{self.source}>"
+        return f"<session {self.name}: {self.description}>"
 
 
 def parse_sessions(calls: Iterable[Session | Callable[..., Any]]) -> list[Session]:
@@ -83,19 +76,9 @@ def parse_sessions(calls: Iterable[Session | Callable[..., Any]]) -> list[Sessio
 def name_of(target: object) -> str:
     """Return what a callable is called in the code."""
     if isinstance(target, str):
-        return target
+        return target.rpartition(":")[2]
     owner = getattr(target, "__self__", None)
     name = getattr(target, "__name__", None)
     if owner is not None and name and not isinstance(owner, type(sys)):
         return f"{type(owner).__name__}.{name}"
     return str(name or repr(target))
-
-
-def _source(target: Target) -> str:
-    if isinstance(target, str):
-        return repr(target)
-    if isinstance(target, partial):
-        written = [_source(target.func), *map(repr, target.args)]
-        written += [f"{name}={value!r}" for name, value in target.keywords.items()]
-        return f"partial({', '.join(written)})"
-    return name_of(target)

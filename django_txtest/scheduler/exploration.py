@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from django_txtest.conf import settings
 from django_txtest.exceptions import ExplorationCutShort, InterleavingFailed
 from django_txtest.history import History
 from django_txtest.outcomes import Results
 from django_txtest.scheduler.schedule import Schedule
+from django_txtest.transcript import for_terminal
 
 
 class DefaultCount(int):
@@ -35,7 +35,7 @@ class Failure:
     history: History
     results: Results
     error: Exception
-    #: What to write to see it again.
+    #: What to write to see it again: imports, if there are any, and a call of `replay`.
     replay: str = ""
     anomaly: str | None = None
     #: The file that shows it, if one could be written.
@@ -44,17 +44,34 @@ class Failure:
     @property
     def summary(self) -> str:
         """What was broken, without how it came to that."""
-        return _summary(self.error)
+        return summary(self.error)
+
+    #: How it differs from the serial orders, where `error` does not say so.
+    comparison: str = ""
+    #: What of the calls could not be written in `replay`, as a lambda.
+    unwritten: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        return self.report(str(self.history))
+
+    def report(self, transcript: str) -> str:
+        """Return all that there is to tell, with this transcript."""
+        again = f"The schedule is {self.schedule}. To see it again:"
+        if self.unwritten:
+            again = (
+                f"The schedule is {self.schedule}. To see it again, add "
+                f"scheduler=ReplayScheduler({self.schedule.encode()!r}) to the call "
+                f"that found it, or write what is in angle brackets:"
+            )
         return "\n".join(
             [
                 self.summary,
+                *([self.comparison] if self.comparison else []),
                 "",
-                textwrap.indent(str(self.history), "  "),
+                textwrap.indent(transcript, "  "),
                 "",
                 *([f"This is a {self.anomaly}."] if self.anomaly else []),
-                f"The schedule is {self.schedule}. To see it again:",
+                again,
                 textwrap.indent(self.replay, "  "),
                 *([f"Picture: {self.picture}"] if self.picture else []),
             ]
@@ -80,6 +97,8 @@ class Exploration:
     duration: float = 0.0
     #: What happened in the last execution.
     history: History | None = None
+    #: How many steps the longest schedule had.
+    depth: int = 0
 
     @property
     def failure(self) -> Failure | None:
@@ -98,16 +117,21 @@ class Exploration:
         :raises ExplorationCutShort: if a limit that nobody asked for ended the search.
         """
         if self.failure is not None:
-            raise InterleavingFailed(str(self)) from self.failure.error
+            transcript = for_terminal(self.failure.history, settings.transcript)
+            raise InterleavingFailed(self._report(transcript)) from self.failure.error
         if self.was_cut_short:
             raise ExplorationCutShort(str(self))
 
     def __str__(self) -> str:
+        return self._report()
+
+    def _report(self, transcript: str | None = None) -> str:
         count = f"{self.executions} execution{'s' if self.executions != 1 else ''}"
         if self.failure is not None:
             how_many = len(self.failures)
             found = "failed" if how_many == 1 else f"first of {how_many} that failed"
-            return f"Of {count}, one {found}.\n{self.failure}"
+            report = self.failure.report(transcript or str(self.failure.history))
+            return f"Of {count}, one {found}.\n{report}"
         if self.exhausted:
             return f"No failure in {count}, which are all that there are."
         if self.was_cut_short:
@@ -118,15 +142,9 @@ class Exploration:
         return f"No failure in {count}; {self.limit} left others out."
 
 
-def replay_call(schedule: Schedule, calls: Sequence[str], **options: Any) -> str:
-    """Return the code that makes an execution again."""
-    arguments = [repr(schedule.encode()), *calls]
-    arguments += [f"{name}={value}" for name, value in options.items()]
-    return f"replay({', '.join(arguments)}).raise_if_failed()"
-
-
-def _summary(error: Exception) -> str:
-    text = str(error).strip()
+def summary(error: Exception | None) -> str:
+    """Return what an error says, and which it is where that says more."""
+    text = str(error or "").strip()
     if isinstance(error, AssertionError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

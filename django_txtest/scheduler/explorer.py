@@ -7,19 +7,20 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django_txtest.exceptions import CallError, NotDeterministic
+from django_txtest.exceptions import NotDeterministic
 from django_txtest.outcomes import Results
-from django_txtest.scheduler.calls import Session, name_of
+from django_txtest.scheduler.calls import Session
 from django_txtest.scheduler.engine import Engine, Execution
 from django_txtest.scheduler.exploration import (
     DefaultCount,
     DefaultSeconds,
     Exploration,
     Failure,
-    replay_call,
 )
-from django_txtest.scheduler.oracle import Final, SerialOracle
+from django_txtest.scheduler.judges import InvariantJudge, Judge, SerialJudge
 from django_txtest.scheduler.pictures import MAX_PICTURES, with_picture
+from django_txtest.scheduler.schedule import Schedule
+from django_txtest.scheduler.source import Writer
 from django_txtest.scheduler.start import Start
 from django_txtest.scheduler.strategies import TRIES, ReplayScheduler, Scheduler
 
@@ -50,10 +51,9 @@ class Explorer:
         self._sessions = sessions
         self._limits = limits
         self._progress = progress
-        self._invariant: Callable[[Results], Any] | None = None
-        self._oracle: SerialOracle | None = None
-        self._allow: tuple[type[BaseException], ...] = ()
-        self._options: dict[str, str] = {}
+        self._judge: Judge
+        #: What has to be given again for a replay.
+        self._options: dict[str, Any] = {}
 
     def judge_by(
         self,
@@ -62,38 +62,27 @@ class Explorer:
         ignore: Collection[str],
     ) -> None:
         """Take what decides whether an execution failed."""
-        self._invariant = invariant
-        self._allow = allow
-        if invariant is not None:
-            self._options["invariant"] = name_of(invariant)
+        names = [session.name for session in self._sessions]
+        start, run = self._start, self._execute_serially
+        if invariant is None:
+            self._judge = SerialJudge(start, names, run, ignore, allow)
         else:
-            names = [session.name for session in self._sessions]
-            self._oracle = SerialOracle(self._start, names, self._serial, ignore, allow)
-        if allow:
-            names = [cls.__name__ for cls in allow]
-            self._options["allow"] = f"({', '.join(names)},)"
-        if ignore:
-            self._options["ignore"] = repr(sorted(ignore))
+            self._judge = InvariantJudge(start, names, run, ignore, allow, invariant)
+        self.remember(invariant=invariant, allow=allow, ignore=sorted(ignore))
 
-    def remember(
-        self, setup: Callable[[], object] | None, isolation_level: str | None
-    ) -> None:
-        """Take what else has to be given again for a replay."""
-        if setup is not None:
-            self._options["setup"] = name_of(setup)
-        if isolation_level is not None:
-            self._options["isolation_level"] = repr(isolation_level)
+    def remember(self, **options: Any) -> None:
+        """Take what has to be given again for a replay, where it was given."""
+        self._options.update((name, each) for name, each in options.items() if each)
 
     def explore(self, scheduler: Scheduler) -> Exploration:
         """Make the executions that a scheduler asks for."""
         began = time.monotonic()
         found = Exploration()
-        if self._oracle is not None:
-            self._oracle.prepare()
+        self._judge.prepare()
         limits = self._limits
         while True:
             found.duration = time.monotonic() - began
-            if found.failures and limits.stop_on_first:
+            if found.failures and (limits.stop_on_first or self._judge.is_stuck):
                 found.limit = "the first failure"
                 break
             if found.executions >= limits.executions:
@@ -119,6 +108,7 @@ class Explorer:
                 continue
             found.executions += 1
             found.history = execution.history
+            found.depth = max(found.depth, len(execution.schedule))
             if error is not None:
                 if not isinstance(scheduler, ReplayScheduler):
                     self._confirm(execution)
@@ -154,35 +144,12 @@ class Explorer:
         self._start.begin()
         self._start.leave()
         execution = self._engine.execute(scheduler.choose, bound)
-        return execution, self._judge(execution.results)
+        return execution, self._judge.judge(execution.results)
 
-    def _serial(self, order: Sequence[int]) -> Final:
-        assert self._oracle is not None
+    def _execute_serially(self, order: Sequence[int]) -> Results:
         self._start.begin()
         self._start.leave()
-        execution = self._engine.execute_serially(order)
-        return self._oracle.final(execution.results)
-
-    def _judge(self, results: Results) -> Exception | None:
-        if self._oracle is not None:
-            final = self._oracle.final(results)
-            self._start.begin()
-            self._start.learn()
-            problem = self._oracle.problem(final)
-            return AssertionError(problem) if problem else None
-        for result in results:
-            is_error = isinstance(result, CallError)
-            if is_error and not isinstance(result.original, self._allow):
-                return result  # type: ignore[no-any-return]
-        assert self._invariant is not None
-        try:
-            if self._invariant(results) is False:
-                return AssertionError(
-                    f"The invariant {name_of(self._invariant)} does not hold."
-                )
-        except Exception as error:  # noqa: BLE001 - whatever means that it failed
-            return error
-        return None
+        return self._engine.execute_serially(order).results
 
     def _confirm(self, execution: Execution) -> None:
         """Make an execution that failed again, and see that it does.
@@ -205,11 +172,25 @@ class Explorer:
         )
 
     def _failure(self, execution: Execution, error: Exception) -> Failure:
-        calls = [session.source for session in self._sessions]
+        replay, unwritten = self._replay(execution.schedule)
         return Failure(
             execution.schedule,
             execution.history,
             execution.results,
             error,
-            replay_call(execution.schedule, calls, **self._options),
+            replay,
+            comparison=self._judge.compare(),
+            unwritten=unwritten,
         )
+
+    def _replay(self, schedule: Schedule) -> tuple[str, tuple[str, ...]]:
+        """Return the code that makes an execution again, and what it lacks."""
+        writer = Writer()
+        arguments = [repr(schedule.encode())]
+        for number, session in enumerate(self._sessions, start=1):
+            arguments.append(writer.session(session, number))
+        for name, value in self._options.items():
+            arguments.append(f"{name}={writer.write(value)}")
+        replay = writer.name("django_txtest", "replay")
+        call = f"{replay}({', '.join(arguments)}).raise_if_failed()"
+        return "\n".join([*writer.imports, call]), tuple(writer.unwritten)

@@ -40,6 +40,21 @@ class Final:
     rows: dict[TableKey, Rows]
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A serial order, by the names of its sessions, and what differs from it."""
+
+    order: str
+    differences: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """The differences, as lines."""
+        lines = [f"  {each}" for each in self.differences[:_TOLD]]
+        left = len(self.differences) - _TOLD
+        return "\n".join(lines + [f"  and {left} more"] * (left > 0))
+
+
 class SerialOracle:
     """Knows what each serial order of the calls comes to.
 
@@ -81,27 +96,43 @@ class SerialOracle:
             self._known[fingerprint] = self._problem(final)
         return self._known[fingerprint]
 
-    def _problem(self, final: Final) -> str | None:
+    def nearest(
+        self, final: Final, is_wanted: Callable[[Sequence[int]], bool] | None = None
+    ) -> Comparison | None:
+        """Return the serial order that a final state differs least from.
+
+        Of the calls that raised what is allowed, it takes that they were not made.
+
+        :param is_wanted: tells of a serial order whether to look at it.
+        """
         made = frozenset(
             number
             for number, result in enumerate(final.results)
             if not self._is_allowed(result)
         )
-        orders = self._orders(made)
-        nearest: tuple[int, list[str], tuple[int, ...]] | None = None
-        for order, serial in orders:
+        nearest: Comparison | None = None
+        for order, serial in self._orders(made):
+            if is_wanted is not None and not is_wanted(order):
+                continue
             differences = self._differences(final, serial, made)
+            if nearest is None or len(differences) < len(nearest.differences):
+                nearest = Comparison(self.order_told(order), tuple(differences))
             if not differences:
-                return None
-            if nearest is None or len(differences) < nearest[0]:
-                nearest = len(differences), differences, order
+                break
+        return nearest
+
+    def order_told(self, order: Sequence[int]) -> str:
+        """Return the names of the sessions, in this order."""
+        return ", then ".join(self._names[number] for number in order) or "nothing"
+
+    def _problem(self, final: Final) -> str | None:
+        nearest = self.nearest(final)
         assert nearest is not None
-        _, differences, order = nearest
-        after = ", then ".join(self._names[number] for number in order) or "nothing"
-        told = "\n".join(f"  {each}" for each in differences[:_TOLD])
+        if not nearest.differences:
+            return None
         return (
             f"No serial order of the calls gives these results and rows. What is "
-            f"different after {after}:\n{told}"
+            f"different after {nearest.order}:\n{nearest.told}"
         )
 
     def _is_allowed(self, result: Any) -> bool:

@@ -32,7 +32,7 @@ class ProgressLine:
         failed = f", {len(found.failures)} failed" if found.failures else ""
         sys.stderr.write(
             f"\r\x1b[K{found.duration:.0f} s: {found.executions} executions{failed}, "
-            f"{rate:.0f} in a second"
+            f"{rate:.0f} in a second, up to {found.depth} steps each"
         )
         sys.stderr.flush()
 

@@ -194,7 +194,9 @@ class VerdictTests(ApiTestCase):
                 explore(self.fixed, self.fixed)
             lines = stream.getvalue().split("\r\x1b[K")
             if stream.isatty():
-                self.assertRegex(lines[1], r"0 s: 1 executions, \d+ in a second")
+                self.assertRegex(
+                    lines[1], r"0 s: 1 executions, \d+ in a second, up to 2 steps each$"
+                )
                 self.assertEqual(lines[-1], "")
             else:
                 self.assertEqual(lines, [""])

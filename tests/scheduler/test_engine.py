@@ -355,7 +355,9 @@ class NamingTests(unittest.TestCase):
     def test_descriptions(self):
         session = Session("a", partial(calls.lend, 1), 2, x="y")
         self.assertEqual(session.description, "lend(1, 2, x='y')")
-        self.assertEqual(session.source, "Session('a', partial(lend, 1), 2, x='y')")
+        self.assertEqual(repr(session), "<session a: lend(1, 2, x='y')>")
+        session = Session("a", "tests.scheduler.calls:lend", 1)
+        self.assertEqual(session.description, "lend(1)")
 
     def test_refusals(self):
         for wrong in ([], [int, Session("s1", int)], [1], [int] * 53):
