@@ -96,10 +96,18 @@ class NotDeterministic(TxTestError):
     """The same schedule of the same calls went another way."""
 
     REMEDY = (
-        "The calls are not deterministic: look for what depends on the time, on random "
-        "numbers, on the order of a set, on threads of their own, or on what an "
-        "earlier execution left in memory, and let `setup` put that back."
+        "The calls are not deterministic: look for what depends on the time or on "
+        "random numbers (pin=True lets both be the same each time), on the order of a "
+        "set, on threads of their own, or on what an earlier execution left in memory, "
+        "and let `setup` put that back."
     )
+
+
+class PinNotPossible(TxTestError):
+    """Time and random numbers can be pinned only with time-machine.
+
+    It is not installed: pip install "django-txtest[pin]".
+    """
 
 
 class SessionStuck(TxTestError):

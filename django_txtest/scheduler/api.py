@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from django_txtest.exceptions import InvalidCall
@@ -16,6 +17,7 @@ from django_txtest.scheduler.exploration import (
 )
 from django_txtest.scheduler.explorer import Explorer, Limits
 from django_txtest.scheduler.oracle import MAX_SERIAL
+from django_txtest.scheduler.pinning import pinned
 from django_txtest.scheduler.progress import progress_line
 from django_txtest.scheduler.request import explore_as_requested
 from django_txtest.scheduler.schedule import Schedule
@@ -44,6 +46,7 @@ def explore(
     progress: Callable[[Exploration], object] | None = None,
     allow: tuple[type[BaseException], ...] = (),
     ignore: Collection[str] = (),
+    pin: bool | datetime = False,
     max_steps: int = MAX_STEPS,
 ) -> Exploration:
     """Run the calls in the orders in which their steps can interleave.
@@ -73,6 +76,9 @@ def explore(
         counts as one that was not made.
     :param ignore: columns that may differ from those of a serial order, as ``"column"``
         or ``"table.column"``.
+    :param pin: whether time stands still, and each session draws the same random
+        numbers, UUIDs and secrets in each execution; a `datetime` says at which time.
+        Needs the ``pin`` extra.
     :param max_steps: how many steps one execution may have.
     """
     sessions = parse_sessions(calls)
@@ -85,14 +91,18 @@ def explore(
     databases = None if databases is None else list(databases)
     aliases = explored_aliases(databases)
     with (
-        started(aliases, setup) as start,
-        Engine(sessions, aliases, isolation_level, max_steps) as engine,
+        pinned(pin) as pins,
+        started(aliases, pins.before(setup) if pins else setup) as start,
+        Engine(sessions, aliases, isolation_level, max_steps, pins) as engine,
         progress_line() as line,
     ):
-        explorer = Explorer(engine, start, sessions, limits, progress or line)
+        explorer = Explorer(engine, start, sessions, limits, progress or line, pins)
         explorer.judge_by(invariant, allow, ignore)
         explorer.remember(
-            setup=setup, isolation_level=isolation_level, databases=databases
+            setup=setup,
+            isolation_level=isolation_level,
+            databases=databases,
+            pin=pin,
         )
         if max_steps != MAX_STEPS:
             explorer.remember(max_steps=max_steps)

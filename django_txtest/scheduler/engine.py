@@ -16,7 +16,7 @@ from django_txtest.outcomes import Results
 from django_txtest.scheduler.calls import Session
 from django_txtest.scheduler.ending import end_all
 from django_txtest.scheduler.schedule import Schedule
-from django_txtest.scheduler.session import SessionThread, State
+from django_txtest.scheduler.session import SessionThread, State, Turns
 from django_txtest.scheduler.strategies import Choice
 from django_txtest.scheduler.waits import WaitWatch, has_circle
 
@@ -50,6 +50,7 @@ class Engine:
         aliases: Sequence[str],
         isolation_level: str | None = None,
         max_steps: int = MAX_STEPS,
+        turns: Turns | None = None,
     ) -> None:
         self._reports: SimpleQueue[SessionThread] = SimpleQueue()
         self._watch = WaitWatch()
@@ -64,8 +65,11 @@ class Engine:
         self.history = History()
         #: Whether the bound of preemptions ever left a choice out.
         self.was_bounded = False
+        turns = turns or Turns()
         self.threads = [
-            SessionThread(number, session, aliases, isolation_level, self._reports)
+            SessionThread(
+                number, session, aliases, isolation_level, self._reports, turns
+            )
             for number, session in enumerate(sessions)
         ]
 

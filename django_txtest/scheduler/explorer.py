@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from django_txtest.scheduler.exploration import (
 )
 from django_txtest.scheduler.judges import InvariantJudge, Judge, SerialJudge
 from django_txtest.scheduler.pictures import MAX_PICTURES, with_picture
+from django_txtest.scheduler.pinning import Pins
 from django_txtest.scheduler.schedule import Schedule
 from django_txtest.scheduler.source import Writer
 from django_txtest.scheduler.start import Start
@@ -45,12 +47,14 @@ class Explorer:
         sessions: Sequence[Session],
         limits: Limits,
         progress: Callable[[Exploration], object],
+        pins: Pins | None = None,
     ) -> None:
         self._engine = engine
         self._start = start
         self._sessions = sessions
         self._limits = limits
         self._progress = progress
+        self._away = pins.away if pins else nullcontext
         self._judge: Judge
         #: What has to be given again for a replay.
         self._options: dict[str, Any] = {}
@@ -143,13 +147,15 @@ class Explorer:
     ) -> tuple[Execution, Exception | None]:
         self._start.begin()
         self._start.leave()
-        execution = self._engine.execute(scheduler.choose, bound)
+        with self._away():
+            execution = self._engine.execute(scheduler.choose, bound)
         return execution, self._judge.judge(execution.results)
 
     def _execute_serially(self, order: Sequence[int]) -> Results:
         self._start.begin()
         self._start.leave()
-        return self._engine.execute_serially(order).results
+        with self._away():
+            return self._engine.execute_serially(order).results
 
     def _confirm(self, execution: Execution) -> None:
         """Make an execution that failed again, and see that it does.
@@ -157,13 +163,18 @@ class Explorer:
         :raises NotDeterministic: if it does not, or goes another way.
         """
         difference: str | None = None
+        before = self._judge.failed
         for _ in range(TRIES):
             scheduler = ReplayScheduler(execution.schedule)
             scheduler.begin()
             again, error = self._execute(scheduler)
             difference = execution.history.first_difference(again.history)
             if difference is None and error is not None:
-                return
+                change = self._judge.change(before)
+                if change is None:
+                    return
+                difference = f"{change} (where there is the first time)"
+                break
             # Else it may be that sessions waited for one lock, and another one got it.
         raise NotDeterministic(
             f"The schedule {execution.schedule} failed, but when it was made again, "

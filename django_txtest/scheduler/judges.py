@@ -22,6 +22,8 @@ class Judge(ABC):
 
     #: Whether it had the sessions do what they did not come back from.
     is_stuck = False
+    #: What the last execution that failed came to.
+    failed: Final | None = None
 
     def __init__(
         self,
@@ -41,6 +43,10 @@ class Judge(ABC):
     @abstractmethod
     def judge(self, results: Results) -> Exception | None:
         """Return why the execution that has just been made failed, if it did."""
+
+    def change(self, before: Final | None) -> str | None:
+        """Say what was otherwise when an execution failed before, where that counts."""
+        return None
 
     def compare(self) -> str:
         """Say how what failed last differs from the serial orders.
@@ -66,7 +72,16 @@ class SerialJudge(Judge):
         self._start.begin()
         self._start.learn()
         problem = self._oracle.problem(final)
-        return AssertionError(problem) if problem else None
+        if problem is None:
+            return None
+        self.failed = final
+        return AssertionError(problem)
+
+    def change(self, before: Final | None) -> str | None:
+        """Say what differs: with that, it would differ from the serial orders, too."""
+        if before is None or self.failed is None:
+            return None
+        return self._oracle.difference(self.failed, before)
 
 
 class InvariantJudge(Judge):
@@ -91,14 +106,12 @@ class InvariantJudge(Judge):
         self._count = len(names)
         #: What is wrong with each serial order.
         self._problems: dict[tuple[int, ...], Exception | None] = {}
-        #: What the last execution that failed came to.
-        self._failed: Final | None = None
 
     def judge(self, results: Results) -> Exception | None:
         """Return what a call or the invariant raised."""
         problem = self._problem(results)
         if problem is not None:
-            self._failed = self._oracle.final(results)
+            self.failed = self._oracle.final(results)
         return problem
 
     def _problem(self, results: Results) -> Exception | None:
@@ -117,7 +130,7 @@ class InvariantJudge(Judge):
 
     def compare(self) -> str:
         """Say how it differs from the nearest serial order in which all is well."""
-        if self._failed is None or self._count > MAX_SERIAL or self.is_stuck:
+        if self.failed is None or self._count > MAX_SERIAL or self.is_stuck:
             return ""
         self._start.begin()
         self._start.learn()
@@ -134,7 +147,7 @@ class InvariantJudge(Judge):
                 f"{told(wrong[0])}, {summary(self._problems[wrong[0]])}"
             )
         nearest = self._oracle.nearest(
-            self._failed, lambda order: self._problems[tuple(order)] is None
+            self.failed, lambda order: self._problems[tuple(order)] is None
         )
         assert nearest is not None
         if nearest.differences:

@@ -121,6 +121,11 @@ class SerialOracle:
                 break
         return nearest
 
+    def difference(self, final: Final, other: Final) -> str | None:
+        """Return one thing in which two executions of all calls differ, or None."""
+        everybody = frozenset(range(len(self._names)))
+        return next(iter(self._differences(final, other, everybody)), None)
+
     def order_told(self, order: Sequence[int]) -> str:
         """Return the names of the sessions, in this order."""
         return ", then ".join(self._names[number] for number in order) or "nothing"

@@ -50,6 +50,16 @@ class SessionEnded(BaseException):
     """Unwinds a call that is not to go on. Not an Exception, which it might catch."""
 
 
+class Turns:
+    """Whose turn it is to run Python: here, anybody's at any time."""
+
+    def take(self, number: int, is_over: Callable[[], bool]) -> None:
+        """Begin to run, or to go on."""
+
+    def leave(self, number: int) -> None:
+        """Stop, or wait for a database."""
+
+
 class SessionThread:
     """Makes its call in each execution, one step at a time.
 
@@ -66,6 +76,7 @@ class SessionThread:
         aliases: Sequence[str],
         isolation_level: str | None,
         reports: SimpleQueue[SessionThread],
+        turns: Turns,
     ) -> None:
         self.number = number
         self.name = session.name
@@ -87,6 +98,7 @@ class SessionThread:
         self._aliases = aliases
         self._isolation_level = isolation_level
         self._reports = reports
+        self._turns = turns
         # A lock as a semaphore: what is quickest between two threads.
         self._gate = threading.Lock()
         self._gate.acquire()
@@ -236,7 +248,14 @@ class SessionThread:
 
     def _call_in_context(self) -> Outcome:
         _current.set(self)
-        return self._call.make()
+        self._take_turn()
+        try:
+            return self._call.make()
+        finally:
+            self._turns.leave(self.number)
+
+    def _take_turn(self) -> None:
+        self._turns.take(self.number, lambda: self._ended)
 
     @contextmanager
     def _hooks(self) -> Iterator[None]:
@@ -327,7 +346,11 @@ class SessionThread:
             self._hasten_deadlocks(connection)
         while True:
             try:
-                result = act()
+                self._turns.leave(self.number)
+                try:
+                    result = act()
+                finally:
+                    self._take_turn()
                 self._refused = False
                 return result
             except DatabaseError as error:
@@ -357,10 +380,12 @@ class SessionThread:
     def _stop(self, position: State) -> None:
         if self._ended:
             raise SessionEnded
+        self._turns.leave(self.number)
         self._report(position)
         if not self._may_go() or self._ended:
             self._ended = True
             raise SessionEnded
+        self._take_turn()
 
     def _report(self, position: State) -> None:
         self.position = position
@@ -376,6 +401,12 @@ class SessionThread:
 _current: contextvars.ContextVar[SessionThread | None] = contextvars.ContextVar(
     "django_txtest_session", default=None
 )
+
+
+def current_session(default: int) -> int:
+    """Return the number of the session that this is called in."""
+    session = _current.get()
+    return default if session is None else session.number
 
 
 def checkpoint(label: str) -> None:
