@@ -108,10 +108,11 @@ class PostgreSQL(Database):
     def blockers(self, pids: Sequence[int]) -> dict[int, set[int]]:
         """Return which sessions each waits for, of those that wait for a lock."""
         with self.connection.cursor() as cursor:
+            # Asked over and over: without parameters, that is one thing less to do.
             cursor.execute(
-                "SELECT pid, blockers FROM unnest(%s::int[]) AS pid, "
-                "pg_blocking_pids(pid) AS blockers WHERE cardinality(blockers) > 0",
-                [list(pids)],
+                f"SELECT pid, blockers FROM unnest('{{{','.join(map(str, pids))}}}'"
+                "::int[]) AS pid, pg_blocking_pids(pid) AS blockers "
+                "WHERE cardinality(blockers) > 0"
             )
             return {pid: set(blockers) for pid, blockers in cursor.fetchall()}
 
@@ -247,7 +248,10 @@ class PostgreSQL(Database):
             return list(cursor.fetchall())
 
     def sequences(self) -> Any:
-        """Return where the sequences are: their OIDs, values, and which gave any."""
+        """Return where the sequences are, as the statement that puts them back there.
+
+        It is made once, to be executed many times: it has no parameters.
+        """
         with self.connection.cursor() as cursor:
             cursor.execute(
                 "SELECT seqrelid::int8, seqrelid::regclass::text, "
@@ -259,24 +263,26 @@ class PostgreSQL(Database):
             for oid, name, last_value in rows:
                 if last_value is None:  # it gave none yet: what it would begin with
                     cursor.execute(f"SELECT last_value FROM {name}".replace("%", "%%"))
-                    state.append((oid, *cursor.fetchone(), False))
+                    state.append((oid, *cursor.fetchone(), "f"))
                 else:
-                    state.append((oid, last_value, True))
-        return state
+                    state.append((oid, last_value, "t"))
+        if not state:
+            return None
+        oids, values, called = (
+            f"'{{{','.join(map(str, column))}}}'" for column in zip(*state, strict=True)
+        )
+        return (
+            "SELECT setval(s.oid::regclass, s.value, s.is_called) "
+            f"FROM unnest({oids}::oid[], {values}::int8[], {called}::bool[]) "
+            "AS s (oid, value, is_called) "
+            "WHERE pg_sequence_last_value(s.oid) IS DISTINCT FROM "
+            "CASE WHEN s.is_called THEN s.value END"
+        )
 
     def put_sequences_back(self, state: Any) -> None:
         """Put the sequences that were used since back to where they were."""
-        if not state:
-            return
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT setval(s.oid::regclass, s.value, s.is_called) "
-                "FROM unnest(%s::oid[], %s::int8[], %s::bool[]) "
-                "AS s (oid, value, is_called) "
-                "WHERE pg_sequence_last_value(s.oid) IS DISTINCT FROM "
-                "CASE WHEN s.is_called THEN s.value END",
-                [list(column) for column in zip(*state, strict=True)],
-            )
+        if state is not None:
+            self._execute(state)
 
     def replace(self, contents: Iterable[tuple[Table, list[Any]]]) -> None:
         """Make `contents` all that the tables named in it have, in one transaction."""

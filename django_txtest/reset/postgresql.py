@@ -60,11 +60,7 @@ class PostgreSQLBaseline(Baseline):
     def written_tables(self) -> set[str] | None:
         """Return the names of the tables written to since."""
         with self.database.connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT k.target FROM txtest.tables k WHERE k.kind <> 'm' "
-                "AND k.relid IN (SELECT r.reached FROM txtest.reach r "
-                "JOIN txtest.dirty d ON d.relid = r.written)"
-            )
+            cursor.execute("SELECT txtest.written_tables()")
             return {name for (name,) in cursor.fetchall()}
 
     def restore(self) -> None:

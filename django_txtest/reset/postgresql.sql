@@ -576,12 +576,21 @@ CREATE FUNCTION txtest.is_complete() RETURNS boolean LANGUAGE sql AS $$
 $$;
 
 -- Sessions that wrote something which is not committed, and so cannot be seen here.
-CREATE FUNCTION txtest.has_writers() RETURNS boolean LANGUAGE sql AS $$
-    SELECT EXISTS (
+CREATE FUNCTION txtest.has_writers() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN EXISTS (
         SELECT FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()
-          AND backend_type = 'client backend' AND backend_xid IS NOT NULL)
-$$;
+          AND backend_type = 'client backend' AND backend_xid IS NOT NULL);
+END $$;
+
+-- In PL/pgSQL, as that is: a session plans it once, and asks it again and again.
+CREATE FUNCTION txtest.written_tables() RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY SELECT k.target FROM txtest.tables k
+    WHERE k.kind <> 'm' AND k.relid IN (
+        SELECT r.reached FROM txtest.reach r JOIN txtest.dirty d ON d.relid = r.written);
+END $$;
 
 -- Gives the level up, with those above: the next restore goes to the one below. What was
 -- created for it is no longer known, and so found to be new.

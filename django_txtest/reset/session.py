@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from django.db import connections
@@ -24,7 +25,12 @@ _LOCAL = re.compile(r"\s*SET\s+(LOCAL|TRANSACTION|CONSTRAINTS)\b", re.IGNORECASE
 
 def outlasts_transaction(sql: object) -> bool:
     """Tell whether a statement changes its session beyond the transaction."""
-    text = sql if isinstance(sql, str) else str(sql)
+    return _outlasts_transaction(sql if isinstance(sql, str) else str(sql))
+
+
+# Most statements are executed many times.
+@lru_cache(maxsize=1000)
+def _outlasts_transaction(text: str) -> bool:
     return bool(_CHANGES.match(text)) and not _LOCAL.match(text)
 
 

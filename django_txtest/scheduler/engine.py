@@ -145,9 +145,11 @@ class Engine:
         self.begin(only)
         current: int | None = None
         preemptions = 0
-        while not self.is_over:
+        while True:
             runnable = self.runnable()
             if not runnable:
+                if self.is_over:
+                    return self.execution()
                 self.await_somebody()
                 continue
             choice = Choice(runnable, current)
@@ -160,7 +162,6 @@ class Engine:
             self.step(number)
             self._leave_start(number)
             current = number
-        return self.execution()
 
     def execute_serially(self, order: Sequence[int]) -> Execution:
         """Make an execution of these sessions, one after the other."""
@@ -227,7 +228,7 @@ class Engine:
     def _settle(self, stepped: SessionThread | None) -> None:
         moving = {stepped} if stepped else set()
         reported: list[SessionThread] = []
-        deadline = time.monotonic() + settings.step_timeout
+        began = time.monotonic()
         patience = FIRST_LOOK
         while True:
             if moving or stepped is None:
@@ -235,6 +236,12 @@ class Engine:
                     thread = self._reports.get(timeout=patience)
                 except Empty:
                     patience = min(2 * patience, LAST_LOOK)
+                    # Who is in Python's code does not wait in the database, unless by
+                    # what is no step: in a database that is not explored, or to fetch
+                    # from a server-side cursor. The last looks are for these.
+                    is_asking = any(each.is_asking for each in moving)
+                    if moving and not is_asking and patience < LAST_LOOK:
+                        continue
                 else:
                     moving.discard(thread)
                     reported.append(thread)
@@ -263,7 +270,7 @@ class Engine:
                 break
             if not moving:  # a circle, which the database will open
                 moving.update(self._in(State.WAITING))
-            if time.monotonic() > deadline:
+            if time.monotonic() - began > settings.step_timeout:
                 raise self._stuck(moving)
         self._write_down(stepped)
 

@@ -63,8 +63,8 @@ class Turns:
 class SessionThread:
     """Makes its call in each execution, one step at a time.
 
-    What is public belongs to the engine, but for `position`, `notes` and `outcome`,
-    which the thread sets before it reports.
+    What is public belongs to the engine, but for `position`, `notes`, `outcome` and
+    `is_asking`, which the thread sets.
 
     :param reports: where the thread puts itself whenever it has come to a stop.
     """
@@ -93,6 +93,8 @@ class SessionThread:
         #: Its connections, and the server's numbers of their sessions.
         self.connections: dict[str, BaseDatabaseWrapper] = {}
         self.pids: dict[str, int] = {}
+        #: Whether it has asked the database something, and has no answer yet.
+        self.is_asking = False
         self.finished = threading.Event()
         self._call = session.call()
         self._aliases = aliases
@@ -345,6 +347,7 @@ class SessionThread:
         elif self._is_to_hasten:
             self._hasten_deadlocks(connection)
         while True:
+            self.is_asking = True
             try:
                 self._turns.leave(self.number)
                 try:
@@ -364,6 +367,8 @@ class SessionThread:
                         Event(self.name, Kind.ERROR, event.alias, text=text)
                     )
                     raise
+            finally:
+                self.is_asking = False
             self._stop(State.LOCKED)
 
     def _hasten_deadlocks(self, connection: BaseDatabaseWrapper) -> None:
