@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_txtest import CallError, CallTimeout, ChildCrashed, Outcome, Results
+from tests.properties import at_any_speed
 
 errors = st.sampled_from(
     [
@@ -24,6 +25,7 @@ outcomes = st.lists(
 
 
 class ResultsTests(unittest.TestCase):
+    @at_any_speed
     @given(outcomes)
     def test_each_outcome_is_a_value_or_an_error(self, outcomes):
         results = Results(outcomes)
@@ -33,12 +35,14 @@ class ResultsTests(unittest.TestCase):
             expected = outcome.value if outcome.error is None else outcome.error
             self.assertIs(result, expected)
 
+    @at_any_speed
     @given(outcomes)
     def test_skew(self, outcomes):
         starts = [o.started for o in outcomes if o.started is not None]
         skew = Results(outcomes).skew
         self.assertEqual(skew, max(starts) - min(starts) if starts else 0)
 
+    @at_any_speed
     @given(outcomes)
     def test_pickling(self, outcomes):
         results = pickle.loads(pickle.dumps(Results(outcomes)))

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_txtest.concurrency.meeting import Meeting, State, is_write
+from tests.properties import at_any_speed
 
 
 class IsWriteTests(SimpleTestCase):
@@ -69,6 +70,7 @@ class MeetingTests(SimpleTestCase):
         meeting.arrive(1)
         self.assertEqual(meeting.release(), [1])
 
+    @at_any_speed
     @given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.data())
     def test_calls_without_locks_write_in_step_and_finish(self, writes, data):
         meeting = Meeting(len(writes))
@@ -87,6 +89,7 @@ class MeetingTests(SimpleTestCase):
                     )
         self.assertEqual(done, writes)
 
+    @at_any_speed
     @given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.data())
     def test_calls_that_wait_for_a_lock_let_others_go_on(self, writes, data):
         """The first to write has the lock, the others wait for it until it finishes."""

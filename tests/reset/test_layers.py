@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.library.models import Book, Genre, Loan, Reader
+from tests.properties import at_any_speed
 from tests.reset.support import assert_same, begin_class, dump, execute
 from tests.reset.writers import (
     OtherProcess,
@@ -213,7 +214,7 @@ class LayersTests(unittest.TestCase):
             execute("DROP FUNCTION note")
         assert_same(dump(), cls.migrated)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(at_any_speed, max_examples=100)
     @given(st.lists(operations, max_size=6), st.booleans())
     def test_rows_come_back(self, operations, leaves_a_transaction):
         self.layers.begin_test()
@@ -223,7 +224,7 @@ class LayersTests(unittest.TestCase):
         self.layers.end_test()
         assert_same(dump(), self.before)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(at_any_speed, max_examples=60)
     @given(*[st.lists(operations, max_size=4)] * 4, st.booleans())
     def test_a_checkpoint(self, first, second, third, last, leaves_a_transaction):
         # Rows that break a foreign key are only for a superuser to put back.

@@ -8,6 +8,7 @@ from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.properties import at_any_speed
 from tests.reset.support import assert_same, begin_class, dump, execute
 from tests.reset.writers import (
     OtherProcess,
@@ -130,7 +131,7 @@ class SchemasTests(unittest.TestCase):
         cls.addClassCleanup(connection.close)
         cls.other_process = OtherProcess(cls)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(at_any_speed, max_examples=40)
     @given(st.deferred(tables))
     def test_rows_come_back(self, drawn):
         make, fill, operations = drawn

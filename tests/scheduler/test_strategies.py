@@ -19,6 +19,7 @@ from django_txtest.scheduler.strategies import (
     RandomScheduler,
     ReplayScheduler,
 )
+from tests.properties import at_any_speed
 
 choices = st.lists(st.integers(0, MAX_SESSIONS - 1))
 lengths = st.lists(st.integers(1, 3), min_size=1, max_size=3)
@@ -49,6 +50,7 @@ def preemptions(schedule):
 
 
 class ScheduleTests(unittest.TestCase):
+    @at_any_speed
     @given(choices)
     def test_there_and_back(self, choices):
         schedule = Schedule(choices)
@@ -61,6 +63,7 @@ class ScheduleTests(unittest.TestCase):
         self.assertEqual(repr(Schedule([1])), "Schedule.decode('b')")
         self.assertEqual(len(Schedule.decode("a2ba3")), 6)
 
+    @at_any_speed
     @given(st.text())
     def test_other_texts(self, text):
         try:
@@ -77,6 +80,7 @@ class ScheduleTests(unittest.TestCase):
 
 
 class DfsTests(unittest.TestCase):
+    @at_any_speed
     @given(lengths)
     def test_every_schedule_once(self, lengths):
         scheduler = DfsScheduler()
@@ -88,6 +92,7 @@ class DfsTests(unittest.TestCase):
         self.assertEqual(len(set(schedules)), expected)
         self.assertTrue(scheduler.exhausted)
 
+    @at_any_speed
     @given(lengths)
     def test_the_fewest_preemptions_first(self, lengths):
         counts = [preemptions(each) for each in run_all(DfsScheduler(), lengths)]
@@ -146,6 +151,7 @@ class SeededTests(unittest.TestCase):
 
 
 class ReplayTests(unittest.TestCase):
+    @at_any_speed
     @given(lengths, st.randoms(use_true_random=False))
     def test_it_follows(self, lengths, random):
         steps = [n for n, length in enumerate(lengths) for _ in range(length)]
