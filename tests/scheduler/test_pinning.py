@@ -146,9 +146,7 @@ class PinTests(TxTestCase):
                 timezone.now, timezone.now, invariant=invariant, pin=pin
             )
             self.assertEqual(seen, {moment})
-            self.assertIn(
-                "pin=datetime.datetime(2030, 2, ", exploration.failure.replay
-            )
+            self.assertIn("pin=datetime.datetime(2030, 2, ", exploration.failure.replay)
 
     def test_time_goes_on_afterwards(self):
         state = random.getstate()
