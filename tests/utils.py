@@ -49,6 +49,21 @@ def other_sessions(alias: str = "default") -> list[tuple[str, str, str]]:
         return list(cursor.fetchall())
 
 
+class GoldenMixin:
+    """For tests whose results are files of tests/expected, to the letter.
+
+    With TXTEST_WRITE_EXPECTED=1 in the environment, the files are written anew.
+    """
+
+    maxDiff = None
+
+    def assertGolden(self, name: str, text: str) -> None:
+        file = ROOT / "tests" / "expected" / name
+        if "TXTEST_WRITE_EXPECTED" in os.environ:
+            file.write_text(text, encoding="utf-8")
+        self.assertEqual(text, file.read_text(encoding="utf-8"))
+
+
 class SessionsMixin:
     """For tests after which no session but their own is to be left."""
 

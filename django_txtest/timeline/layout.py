@@ -15,7 +15,7 @@ from django_txtest.timeline.spans import Transaction, Wait, transactions, waits
 from django_txtest.timeline.text import cells, shortened, told, wrap
 
 #: Of the font, which is fixed, at its size: rather too wide, as fonts differ.
-CHARACTER = 7.4
+CHARACTER = 7.5
 LINE = 16
 PADDING = 7
 #: Between two rows.

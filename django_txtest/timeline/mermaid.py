@@ -30,10 +30,12 @@ def to_mermaid(history: History, edges: Sequence[Edge] = ()) -> str:
         source, target = (
             names[history[end].session] for end in (edge.source, edge.target)
         )
-        arrow = f"{source}-->>{target}: {_text(edge.label) or 'depends'}"
+        arrow = f"{source}-->>{target}: {_text(edge.label, 'depends')}"
         arrows.setdefault(max(edge.source, edge.target), []).append(arrow)
     several = len({event.alias for event in history}) > 1
-    lines = [f"participant {code} as {_text(name)}" for name, code in names.items()]
+    lines = [
+        f"participant {code} as {_text(name, code)}" for name, code in names.items()
+    ]
     for index, event in enumerate(history):
         code = names[event.session]
         if index in first:
@@ -41,15 +43,16 @@ def to_mermaid(history: History, edges: Sequence[Edge] = ()) -> str:
         text = told(event, with_alias=several)
         if event.kind is Kind.WAITS:
             text = f"... {text} ..."
-        lines.append(f"Note over {code}: {_text(text)}")
+        lines.append(f"Note over {code}: {_text(text, '-')}")
         lines += arrows.get(index, [])
         if index in last:
             lines.append(f"deactivate {code}")
     return "\n    ".join(["sequenceDiagram", *lines]) + "\n"
 
 
-def _text(text: str) -> str:
+def _text(text: str, default: str) -> str:
+    """Return a text as the language takes it, which has no place for none."""
     return "<br/>".join(
         "".join(_ENTITIES.get(each, each) for each in line)
-        for line in wrap(clean(text), _COLUMNS)
+        for line in wrap(clean(text).strip() or default, _COLUMNS)
     )

@@ -9,6 +9,7 @@ from django_txtest.history import Edge, History, Kind
 from django_txtest.timeline import style
 from django_txtest.timeline.layout import (
     BRACKET,
+    CHARACTER,
     HEADER,
     LINE,
     MARGIN,
@@ -88,7 +89,7 @@ def draw(layout: Layout, *, captions: bool = False, links: bool = False) -> ET.E
 
 
 def _captions(layout: Layout) -> list[str]:
-    columns = max(24, int((layout.width - 2 * MARGIN) / 7.4))
+    columns = max(24, int((layout.width - 2 * MARGIN) / CHARACTER))
     lines: list[str] = []
     for arrow in layout.arrows:
         lines += wrap(f"({arrow.number}) {arrow.edge.label}", columns)

@@ -3,10 +3,8 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import os
 import unittest
 from functools import partial
-from pathlib import Path
 from unittest import mock
 
 from django.core import mail
@@ -39,8 +37,7 @@ from django_txtest.scheduler import api, progress
 from django_txtest.scheduler.exploration import DefaultCount, DefaultSeconds
 from tests.library.models import Book, Reader
 from tests.scheduler import calls
-
-EXPECTED = Path(__file__).parents[1] / "expected"
+from tests.utils import GoldenMixin
 
 
 def lend_view(request, pk):
@@ -56,7 +53,6 @@ on_postgresql = unittest.skipUnless(
 
 
 class ApiTestCase(TxTestCase):
-    maxDiff = None
     lend = staticmethod(partial(calls.lend, 1000))
     fixed = staticmethod(partial(calls.lend_f, 1000))
 
@@ -344,30 +340,26 @@ class ElsewhereTests(RaceAssertionsMixin, TestCase):
             self.assertSerializable(int)
 
 
-class GoldenTests(ApiTestCase):
-    """What a failure prints, to the letter.
+class GoldenTests(GoldenMixin, ApiTestCase):
+    """What a failure prints, to the letter, but for where its picture is."""
 
-    With TXTEST_WRITE_EXPECTED=1 in the environment, the files are written anew.
-    """
-
-    def assertGolden(self, name, text):
-        file = EXPECTED / f"{name}.txt"
-        if "TXTEST_WRITE_EXPECTED" in os.environ:
-            file.write_text(text + "\n")
-        self.assertEqual(text + "\n", file.read_text())
+    def assertPrinted(self, name, exploration):
+        text, _, picture = str(exploration).rpartition("\n")
+        self.assertEqual(picture, f"Picture: {exploration.failure.picture}")
+        self.assertGolden(name, text + "\nPicture: /tmp/django-txtest/...\n")
 
     @on_postgresql
     def test_lost_update(self):
         exploration = explore(
             Session("alice", calls.lend, 1000), Session("bob", calls.lend, 1000)
         )
-        self.assertGolden("lost_update", str(exploration))
+        self.assertPrinted("lost_update.txt", exploration)
 
     @on_postgresql
     def test_waiting(self):
         lend = partial(calls.lend_atomic, 1000)
         exploration = explore(Session("alice", lend), Session("bob", lend))
-        self.assertGolden("lost_update_in_transactions", str(exploration))
+        self.assertPrinted("lost_update_in_transactions.txt", exploration)
 
 
 class ResetTests(NoAtomicMixin, TestCase):

@@ -111,7 +111,7 @@ class Command(BaseCommand):
             console.print(TerminalTimeline(history))
             style = "bold red" if failure else "bold green"
             console.print(Text(verdict, style=style), end="")
-            console.print(Text(f": {told}" if failure else "."))
+            console.print(Text(f": {told}" if failure else "."), soft_wrap=True)
         self.stdout.write(captured.get())
         if picture is not None:
             self.stdout.write(f"Picture: {picture}")
