@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
 
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
@@ -33,6 +35,23 @@ class SettingsTests(SimpleTestCase):
             _ = settings.call_using
         ids = [message.id for message in checks.run_checks()]
         self.assertEqual(ids, ["txtest.E001", "txtest.E001"])
+
+    def test_the_folder_of_reports(self):
+        folder = settings.report_dir
+        self.assertEqual(folder.parent, Path(tempfile.gettempdir()))
+        self.assertTrue(folder.name.startswith("django-txtest-"))
+        with override_settings(TXTEST_REPORT_DIR="build/pictures"):
+            self.assertEqual(settings.report_dir, Path.cwd() / "build" / "pictures")
+        with override_settings(TXTEST_REPORT_DIR=Path("/reports")):
+            self.assertEqual(settings.report_dir, Path("/reports"))
+        with override_settings(TXTEST_REPORT_DIR=None):
+            self.assertIsNone(settings.report_dir)
+        for value in ("", 7, ["a"]):
+            with (
+                override_settings(TXTEST_REPORT_DIR=value),
+                self.assertRaisesRegex(ImproperlyConfigured, "path of a folder"),
+            ):
+                _ = settings.report_dir
 
     @override_settings(TXTEST_CALL_TIMEOUT=True)
     def test_a_boolean_is_no_number_of_seconds(self):

@@ -96,7 +96,7 @@ def _make_folder(folder: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     # Others may write the same one now, as a test can run in several processes.
-    part = path.with_name(f".{os.getpid()}-{path.name}")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         part.write_text(text, encoding="utf-8")
         part.replace(path)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from django_txtest.history import Edge, Event, History, Kind, Place
 
+#: The same in every run, and however slow the machine is.
+examples = settings(
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 SELECT = (
     'SELECT "shop_coupon"."id", "shop_coupon"."code", "shop_coupon"."uses_left" '
     'FROM "shop_coupon" WHERE "shop_coupon"."code" = %s LIMIT 21'

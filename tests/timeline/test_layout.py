@@ -3,15 +3,14 @@ from __future__ import annotations
 import itertools
 import unittest
 
-from hypothesis import given, settings
+from hypothesis import given
 
 from django_txtest.history import Edge, Event, History, Kind
 from django_txtest.timeline.layout import CHARACTER, PADDING, Rect, lay_out
 from django_txtest.timeline.text import cells
-from tests.timeline.histories import deadlock, histories, lost_update
+from tests.timeline.histories import deadlock, examples, histories, lost_update
 
 NO_BOX = (Kind.WAITS, Kind.GOES_ON)
-examples = settings(max_examples=50, deadline=None, derandomize=True)
 
 
 def overlap(one, other):

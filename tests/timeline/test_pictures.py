@@ -6,15 +6,14 @@ import unittest
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
-from hypothesis import given, settings
+from hypothesis import given
 from rich.console import Console
 
 from django_txtest.history import Event, History, Kind
 from django_txtest.timeline import TerminalTimeline, to_html, to_mermaid, to_svg
-from tests.timeline.histories import deadlock, histories, lost_update
+from tests.timeline.histories import deadlock, examples, histories, lost_update
 from tests.utils import GoldenMixin
 
-examples = settings(max_examples=25, deadline=None, derandomize=True)
 SVG = "{http://www.w3.org/2000/svg}"
 SVG_TAGS = {
     *("svg", "title", "style", "defs", "pattern", "marker"),

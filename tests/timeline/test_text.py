@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_txtest.timeline.text import MAX_LINES, cells, clean, shortened, wrap
+from tests.timeline.histories import examples
 
 texts = st.text(max_size=200) | st.text(st.sampled_from("ab 漢\u0301"), max_size=200)
 
 
 class TextTests(unittest.TestCase):
+    @examples
     @given(texts, st.integers(2, 40))
     def test_lines_fit(self, text, width):
         lines = wrap(text, width)
@@ -21,6 +23,7 @@ class TextTests(unittest.TestCase):
         if not kept.endswith("…"):
             self.assertEqual(kept, clean("".join(text.split())))
 
+    @examples
     @given(texts, st.integers(2, 40))
     def test_one_line_fits(self, text, width):
         line = shortened(text, width)
