@@ -145,6 +145,15 @@ def django(session: nox.Session) -> None:
     session.run("python", "-m", "compatibility", *session.posargs)
 
 
+@nox.session(python=newest_python())
+def browser(session: nox.Session) -> None:
+    """Look at timelines in Chromium: the system's, or else Playwright's own."""
+    session.install("-e", ".[test]", "playwright>=1.49")
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        session.run("playwright", "install", "chromium")
+    session.run("python", "-m", "unittest", "tests.browser.check_timeline")
+
+
 @nox.session
 def package(session: nox.Session) -> None:
     """Build the package, check it, and use its wheel in a new project."""

@@ -9,7 +9,7 @@ from django_txtest.history import Edge, Event, History, Kind, Place
 
 #: The same in every run, and however slow the machine is.
 examples = settings(
-    max_examples=50,
+    max_examples=30,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
