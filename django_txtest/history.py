@@ -158,6 +158,11 @@ class History(Sequence[Event]):
         return list(dict.fromkeys(event.session for event in self._events))
 
     @property
+    def has_waits(self) -> bool:
+        """Whether a session had to wait for another."""
+        return any(event.kind is Kind.WAITS for event in self._events)
+
+    @property
     def has_several_aliases(self) -> bool:
         """Whether there are steps on more than one database."""
         steps = (Kind.STATEMENT, Kind.COMMIT, Kind.ROLLBACK)

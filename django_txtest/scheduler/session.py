@@ -232,6 +232,9 @@ class SessionThread:
         self._hastened.clear()
         self._is_changed = False
         self._connect()
+        for alias in self._aliases:
+            # Django counts on for as long as a connection is open.
+            connections[alias].savepoint_state = 0
         with self._hooks():
             outcome = self._context.copy().run(self._call_in_context)
         if self._is_changed:

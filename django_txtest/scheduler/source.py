@@ -134,7 +134,8 @@ class Writer:
             return written
         name = getattr(value, "__name__", "")
         owner = getattr(value, "__self__", None)
-        if owner is not None and name:
+        # That of a list is about this list, and no other.
+        if name and not isinstance(owner, (type(None), list, dict, set)):
             return f"{self.write(owner)}.{name}"
         # A function of the test, in which this is pasted.
         is_local = "<locals>" in getattr(value, "__qualname__", "")
