@@ -129,7 +129,9 @@ class _Goal:
             self.is_met = True
         elif self.text is not None:
             point = thread.point
-            what = point.sql if point.kind is Kind.STATEMENT else str(point)
+            # Of a start, that would be the name of the function, which may say update.
+            texts = {Kind.STATEMENT: point.sql, Kind.START: ""}
+            what = texts.get(point.kind, str(point))
             self.is_met = self.text.lower() in what.lower()
 
 

@@ -8,216 +8,163 @@ write skew by predicates.
 
 from __future__ import annotations
 
-from django.db import OperationalError, connection, transaction
-from django.db.models import F
+from functools import partial
 
-from django_txtest import TxTestCase, explore, sessions
+from django.db import OperationalError, connection
+
+from django_txtest import TxTestCase, explore
+from tests.anomalies import calls
+from tests.anomalies.calls import X, Y
 from tests.library.models import Book
 
 LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 
 
-def write(pk, copies):
-    Book.objects.filter(pk=pk).update(copies=copies)
-
-
-def read(pk):
-    return Book.objects.values_list("copies", flat=True).get(pk=pk)
-
-
-def count(copies):
-    return Book.objects.filter(copies=copies).count()
-
-
-class Abort(Exception):
-    """Ends a transaction that is to be rolled back."""
-
-
 class IsolationTests(TxTestCase):
     @classmethod
     def setUpTestData(cls):
-        Book.objects.create(pk=1, title="x", copies=10)
-        Book.objects.create(pk=2, title="y", copies=20)
+        Book.objects.create(pk=X, title="x", copies=10)
+        Book.objects.create(pk=Y, title="y", copies=20)
 
-    def levels_with(self, *targets, anomaly, levels=LEVELS, **options):
-        """Return the levels at which an order shows what `anomaly` tells of results."""
-        with_it = []
-        if connection.vendor == "sqlite":
-            levels = [None]
+    def assertPermitted(self, expected, *targets, anomaly, **options):
+        """Check at which levels an order shows what `anomaly` tells of results.
+
+        At the others, all orders are tried, and in each the anomaly would be seen.
+        """
+        found = []
+        levels = LEVELS
+        if connection.vendor == "sqlite":  # where every transaction is serializable
+            levels, expected = [None], []
         for level in levels:
             exploration = explore(
-                *[transaction.atomic(target) for target in targets],
+                *targets,
                 invariant=lambda results: not anomaly(*results),
                 isolation_level=level,
-                allow=(OperationalError, Abort),
+                allow=(OperationalError, calls.Abort),
                 **options,
             )
             if exploration.failure:
-                with_it.append(level)
+                found.append(level)
             elif not options:
                 self.assertTrue(exploration.exhausted, str(exploration))
-        return with_it
-
-    def assertLevels(self, found, expected):
-        if connection.vendor == "sqlite":  # where every transaction is serializable
-            expected = []
-        self.assertEqual(found, expected)
+        self.assertEqual(found, list(expected))
 
     def test_g0_dirty_write(self):
-        def first():
-            write(1, 11)
-            write(2, 21)
-
-        def second():
-            write(1, 12)
-            write(2, 22)
-
         def mixed(*results):
-            return (read(1), read(2)) not in [(10, 20), (11, 21), (12, 22)]
+            left = calls.read(X), calls.read(Y)
+            return left not in [(10, 20), (11, 21), (12, 22)]
 
-        self.assertLevels(self.levels_with(first, second, anomaly=mixed), [])
+        first = partial(calls.write_both, 11, 21)
+        second = partial(calls.write_both, 12, 22)
+        self.assertPermitted([], first, second, anomaly=mixed)
 
     def test_g1a_aborted_read(self):
-        def abort():
-            write(1, 101)
-            raise Abort
-
-        def look():
-            return read(1), read(1)
-
-        found = self.levels_with(abort, look, anomaly=lambda _, seen: seen != (10, 10))
-        self.assertLevels(found, [])
+        self.assertPermitted(
+            [],
+            partial(calls.write_and_abort, 101),
+            calls.read_twice,
+            anomaly=lambda _, seen: seen != (10, 10),
+        )
 
     def test_g1b_intermediate_read(self):
-        def change():
-            write(1, 101)
-            write(1, 11)
-
-        def look():
-            return read(1), read(1)
-
-        found = self.levels_with(
-            change,
-            look,
-            anomaly=lambda _, seen: not isinstance(seen, Exception) and 101 in seen,
+        self.assertPermitted(
+            [],
+            partial(calls.write_twice, 101, 11),
+            calls.read_twice,
+            anomaly=lambda _, seen: isinstance(seen, tuple) and 101 in seen,
         )
-        self.assertLevels(found, [])
 
     def test_g1c_circular_information_flow(self):
-        def first():
-            write(1, 11)
-            return read(2)
-
-        def second():
-            write(2, 22)
-            return read(1)
-
-        found = self.levels_with(
-            first, second, anomaly=lambda one, two: (one, two) == (22, 11)
+        self.assertPermitted(
+            [],
+            partial(calls.write_and_read, X, 11, Y),
+            partial(calls.write_and_read, Y, 22, X),
+            anomaly=lambda *seen: seen == (22, 11),
         )
-        self.assertLevels(found, [])
+
+    def test_otv_observed_transaction_vanishes(self):
+        def vanished(first, second, seen):
+            # Its x, and then the y that it had overwritten.
+            return seen == (12, 19) and calls.read(X) == 12
+
+        self.assertPermitted(
+            [],
+            partial(calls.write_both, 11, 19),
+            partial(calls.write_both, 12, 18),
+            calls.read_both,
+            anomaly=vanished,
+            preemption_bound=1,
+        )
 
     def test_p4_lost_update(self):
-        def call():
-            write(1, read(1) + 1)
-            return "done"
-
         def lost(*results):
-            return results == ("done", "done") and read(1) != 12
+            return results == ("done", "done") and calls.read(X) != 12
 
-        self.assertLevels(
-            self.levels_with(call, call, anomaly=lost), ["READ COMMITTED"]
+        self.assertPermitted(
+            ["READ COMMITTED"], calls.increment, calls.increment, anomaly=lost
         )
 
     def test_g_single_read_skew(self):
-        def change():
-            write(1, 12)
-            write(2, 18)
-
-        def look():
-            return read(1), read(2)
-
-        found = self.levels_with(
-            change, look, anomaly=lambda _, seen: seen in [(10, 18), (12, 20)]
+        self.assertPermitted(
+            ["READ COMMITTED"],
+            partial(calls.write_both, 12, 18),
+            calls.read_both,
+            anomaly=lambda _, seen: seen in [(10, 18), (12, 20)],
         )
-        self.assertLevels(found, ["READ COMMITTED"])
 
     def test_pmp_predicate_many_preceders(self):
-        def insert():
-            Book.objects.create(pk=3, title="z", copies=30)
+        self.assertPermitted(
+            ["READ COMMITTED"],
+            calls.insert_30,
+            calls.count_twice,
+            anomaly=lambda _, seen: seen == (0, 1),
+        )
 
-        def look():
-            return count(30), count(30)
-
-        found = self.levels_with(insert, look, anomaly=lambda _, seen: seen == (0, 1))
-        self.assertLevels(found, ["READ COMMITTED"])
+    def test_pmp_for_writes(self):
+        # It waited for the row of 20, which then had 30, and left that of 10 alone.
+        self.assertPermitted(
+            ["READ COMMITTED"],
+            calls.add_10_to_all,
+            calls.delete_and_count,
+            anomaly=lambda _, seen: seen == 1,
+        )
 
     def test_g2_item_write_skew(self):
-        def call(pk):
-            if read(1) + read(2) == 30:
-                write(pk, 0)
-            return "done"
-
         def skewed(*results):
-            return results == ("done", "done") and read(1) + read(2) == 0
+            taken = calls.read(X) + calls.read(Y) == 0
+            return results == ("done", "done") and taken
 
-        found = self.levels_with(lambda: call(1), lambda: call(2), anomaly=skewed)
-        self.assertLevels(found, ["READ COMMITTED", "REPEATABLE READ"])
+        self.assertPermitted(
+            ["READ COMMITTED", "REPEATABLE READ"],
+            partial(calls.empty, X),
+            partial(calls.empty, Y),
+            anomaly=skewed,
+        )
 
     def test_g2_write_skew_by_predicates(self):
-        def call(pk):
-            if not count(30):
-                Book.objects.create(pk=pk, title="z", copies=30)
-            return "done"
-
         def skewed(*results):
-            return results == ("done", "done") and count(30) == 2
+            return results == ("done", "done") and calls.count(30) == 2
 
-        found = self.levels_with(lambda: call(3), lambda: call(4), anomaly=skewed)
-        self.assertLevels(found, ["READ COMMITTED", "REPEATABLE READ"])
-
-    def test_otv_observed_transaction_vanishes(self):
-        def first():
-            write(1, 11)
-            write(2, 19)
-
-        def second():
-            write(1, 12)
-            write(2, 18)
-
-        def look():
-            return read(1), read(2)
-
-        # What was seen of the second is gone again: its x with the y of the first.
-        found = self.levels_with(
-            first,
-            second,
-            look,
-            anomaly=lambda a, b, seen: seen == (12, 19),
-            levels=("REPEATABLE READ",),
-            preemption_bound=2,
+        self.assertPermitted(
+            ["READ COMMITTED", "REPEATABLE READ"],
+            partial(calls.insert_the_first, 3),
+            partial(calls.insert_the_first, 4),
+            anomaly=skewed,
         )
-        self.assertLevels(found, [])
 
-    def test_by_a_script(self):
-        if connection.vendor != "postgresql":
-            self.skipTest("a script waits for locks of PostgreSQL")
+    def test_g2_that_only_a_reader_shows(self):
+        """The one who looks sees y refilled, and x charged as if it had not been."""
+        Book.objects.filter(pk=X).update(copies=0)
+        Book.objects.filter(pk=Y).update(copies=0)
 
-        @transaction.atomic
-        def call():
-            Book.objects.filter(pk=1).update(copies=F("copies") + read(1))
+        def seen(*results):
+            return results == ("done", "done", (0, 20)) and calls.read(X) == -16
 
-        for level, seen in (("READ COMMITTED", 30), ("REPEATABLE READ", 20)):
-            Book.objects.filter(pk=1).update(copies=10)
-            with sessions(ann=call, bob=call, isolation_level=level) as (ann, bob):
-                ann.run_until("SELECT")
-                bob.run_until("SELECT")
-                ann.run_until("UPDATE")
-                bob.finish()
-                self.assertTrue(bob.waiting)
-                ann.finish()
-                self.assertTrue(bob.finished)
-                if level == "REPEATABLE READ":
-                    with self.assertRaisesRegex(OperationalError, "serialize"):
-                        _ = bob.result
-            self.assertEqual(read(1), seen)
+        self.assertPermitted(
+            ["READ COMMITTED", "REPEATABLE READ"],
+            calls.charge,
+            calls.refill,
+            calls.read_both,
+            anomaly=seen,
+            preemption_bound=1,
+        )

@@ -35,6 +35,7 @@ from django_txtest import (
     replay,
     sessions,
 )
+from django_txtest.databases import get_database
 from django_txtest.exceptions import SessionStuck, TooManySteps
 from django_txtest.history import Kind
 from tests.library.models import Book, Genre, Reader
@@ -105,8 +106,15 @@ class CallsTestCase(SessionsMixin, TxTestCase):
         failure = explore(*targets, **options).failure
         self.assertIsNotNone(failure)
         again = replay(failure.schedule, *targets, **options)
-        self.assertEqual(str(again.failure), str(failure))
+        if self.victims_are_known or "deadlock" not in str(failure):
+            self.assertEqual(str(again.failure), str(failure))
         return failure
+
+    @property
+    def victims_are_known(self):
+        """Not for a role that has to wait for the server to look for deadlocks."""
+        database = get_database(connection)
+        return connection.vendor == "sqlite" or database.may_hasten_deadlocks()
 
     def assertProved(self, *targets, **options):
         exploration = explore(*targets, **options)

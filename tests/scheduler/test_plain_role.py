@@ -17,10 +17,13 @@ class PlainRoleTests(SuitesMixin, unittest.TestCase):
         role = f"txtest_plain_scheduler_{os.getpid()}"
         with connections["default"].cursor() as cursor:
             cursor.execute(f"CREATE ROLE {role} LOGIN CREATEDB")
+            # It may not set it, so that each deadlock would take a second.
+            cursor.execute(f"ALTER ROLE {role} SET deadlock_timeout = '50ms'")
             try:
                 self.environment["TXTEST_SUITE_USER"] = role
-                for module in ("api", "engine", "races", "kinds_of_calls"):
-                    self.run_suite(module=f"scheduler.test_{module}")
-                self.run_suite(module="anomalies")
+                self.run_suite(module="scheduler.test_engine")
+                self.run_suite(module="scheduler.test_races")
+                self.run_suite(module="scheduler.test_kinds_of_calls.WaitTests")
+                self.run_suite(module="anomalies.test_scripts")
             finally:
                 cursor.execute(f"DROP ROLE {role}")

@@ -6,6 +6,7 @@ from functools import partial
 from django.db import OperationalError, connection
 
 from django_txtest import TxTestCase, explore, replay
+from django_txtest.databases import get_database
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
 
@@ -33,9 +34,16 @@ class RaceTests(TxTestCase):
             **{name: value for name, value in options.items() if name != "scheduler"},
         )
         self.assertIsNotNone(again.failure)
-        difference = exploration.failure.history.first_difference(again.failure.history)
-        self.assertIsNone(difference)
+        if self.victims_are_known:
+            first, second = exploration.failure.history, again.failure.history
+            self.assertIsNone(first.first_difference(second))
         return exploration
+
+    @property
+    def victims_are_known(self):
+        """Of deadlocks: not for a role that has to wait for the server to look."""
+        database = get_database(connection)
+        return connection.vendor == "sqlite" or database.may_hasten_deadlocks()
 
     def assertProved(self, *targets, **options):
         exploration = explore(*targets, **options)

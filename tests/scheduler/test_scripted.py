@@ -40,6 +40,17 @@ class ScriptTests(SessionsMixin, TxTestCase):
         self.assertEqual(self.book.copies, 4)
         self.assertIn("bob    UPDATE", str(alice.history))
 
+    def test_the_name_of_a_call_is_no_statement(self):
+        def update_book(field):
+            Book.objects.filter(pk=self.book.pk).update(**{field: 1})
+
+        with sessions(partial(update_book, "copies")) as (s1,):
+            s1.run_until("update")
+            self.book.refresh_from_db()
+            self.assertEqual(self.book.copies, 1)
+            with self.assertRaisesRegex(ScriptError, "has finished"):
+                s1.run_until("begins")
+
     @on_postgresql
     def test_who_waits_goes_on_by_itself(self):
         lend = partial(calls.lend_locked, self.book.pk)
