@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Results,
     )
     from django_txtest.scheduler import (
+        Anomaly,
         DfsScheduler,
         Exploration,
         Failure,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     )
 
 _MODULE_OF = {
+    "Anomaly": "scheduler",
     "CallError": "exceptions",
     "CallTimeout": "exceptions",
     "ChildCrashed": "exceptions",
@@ -97,6 +99,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "Anomaly",
     "CallError",
     "CallTimeout",
     "ChildCrashed",

@@ -15,6 +15,7 @@ from django_txtest.databases.access import (
     running_test_class,
 )
 from django_txtest.databases.base import Database, SessionInfo, Table, without_pool
+from django_txtest.databases.errors import sqlstate
 from django_txtest.databases.mysql import MySQL, MySQLTable
 from django_txtest.databases.postgresql import PostgreSQL
 from django_txtest.databases.sqlite import SQLite
@@ -38,6 +39,7 @@ __all__ = [
     "leave_pools",
     "refuse_other_databases",
     "running_test_class",
+    "sqlstate",
 ]
 
 _VENDORS: dict[str, type[Database]] = {

@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_txtest.databases.base import Database, SessionInfo, Table
 from django_txtest.databases.catalogue import Catalogue
+from django_txtest.databases.errors import sqlstate
 from django_txtest.databases.postgresql_catalogue import read_catalogue
 from django_txtest.exceptions import DatabaseNotSupported
 
@@ -208,10 +209,7 @@ class PostgreSQL(Database):
 
     def is_lock_timeout(self, error: DatabaseError) -> bool:
         """Tell whether `error` says that a lock could not be had in time."""
-        cause = error.__cause__
-        # psycopg 3 says sqlstate, psycopg 2 says pgcode.
-        code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-        return code in _LOCK_ERRORS
+        return sqlstate(error) in _LOCK_ERRORS
 
     @contextmanager
     def bounded_lock_waits(self, seconds: float) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """Runs calls in the orders in which their steps can interleave, one step at a time."""
 
+from django_txtest.scheduler.anomalies import Anomaly
 from django_txtest.scheduler.api import explore, replay
 from django_txtest.scheduler.calls import Session
 from django_txtest.scheduler.exploration import Exploration, Failure
@@ -15,6 +16,7 @@ from django_txtest.scheduler.strategies import (
 )
 
 __all__ = [
+    "Anomaly",
     "DfsScheduler",
     "Exploration",
     "Failure",

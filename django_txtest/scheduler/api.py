@@ -10,6 +10,7 @@ from django_txtest.exceptions import InvalidCall
 from django_txtest.outcomes import Results
 from django_txtest.scheduler.calls import Session, parse_sessions
 from django_txtest.scheduler.engine import MAX_STEPS, Engine
+from django_txtest.scheduler.explaining import Explainer
 from django_txtest.scheduler.exploration import (
     DefaultCount,
     DefaultSeconds,
@@ -96,7 +97,10 @@ def explore(
         Engine(sessions, aliases, isolation_level, max_steps, pins) as engine,
         progress_line() as line,
     ):
-        explorer = Explorer(engine, start, sessions, limits, progress or line, pins)
+        explainer = Explainer(aliases, isolation_level)
+        explorer = Explorer(
+            engine, start, sessions, limits, explainer, progress or line, pins
+        )
         explorer.judge_by(invariant, allow, ignore)
         explorer.remember(
             setup=setup,

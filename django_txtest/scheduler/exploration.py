@@ -10,6 +10,7 @@ from django_txtest.conf import settings
 from django_txtest.exceptions import ExplorationCutShort, InterleavingFailed
 from django_txtest.history import History
 from django_txtest.outcomes import Results
+from django_txtest.scheduler.anomalies import Anomaly
 from django_txtest.scheduler.schedule import Schedule
 from django_txtest.transcript import for_terminal
 
@@ -37,19 +38,20 @@ class Failure:
     error: Exception
     #: What to write to see it again: imports, if there are any, and a call of `replay`.
     replay: str = ""
-    anomaly: str | None = None
+    anomaly: Anomaly | None = None
+    #: What would mend it, where that is known.
+    hint: str = ""
     #: The file that shows it, if one could be written.
     picture: Path | None = None
+    #: How it differs from the serial orders, where `error` does not say so.
+    comparison: str = ""
+    #: What of the calls could not be written in `replay`, as a lambda.
+    unwritten: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
         """What was broken, without how it came to that."""
         return summary(self.error)
-
-    #: How it differs from the serial orders, where `error` does not say so.
-    comparison: str = ""
-    #: What of the calls could not be written in `replay`, as a lambda.
-    unwritten: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.report(str(self.history))
@@ -70,7 +72,8 @@ class Failure:
                 "",
                 textwrap.indent(transcript, "  "),
                 "",
-                *([f"This is a {self.anomaly}."] if self.anomaly else []),
+                *([f"Anomaly: {self.anomaly}."] if self.anomaly else []),
+                *([f"Hint: {self.hint}"] if self.hint else []),
                 again,
                 textwrap.indent(self.replay, "  "),
                 *([f"Picture: {self.picture}"] if self.picture else []),

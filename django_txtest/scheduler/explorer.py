@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from django_txtest.exceptions import NotDeterministic
 from django_txtest.outcomes import Results
 from django_txtest.scheduler.calls import Session
 from django_txtest.scheduler.engine import Engine, Execution
+from django_txtest.scheduler.explaining import Explainer
 from django_txtest.scheduler.exploration import (
     DefaultCount,
     DefaultSeconds,
@@ -19,12 +20,17 @@ from django_txtest.scheduler.exploration import (
     Failure,
 )
 from django_txtest.scheduler.judges import InvariantJudge, Judge, SerialJudge
+from django_txtest.scheduler.oracle import Final
 from django_txtest.scheduler.pictures import MAX_PICTURES, with_picture
 from django_txtest.scheduler.pinning import Pins
 from django_txtest.scheduler.schedule import Schedule
+from django_txtest.scheduler.shrinking import shrink
 from django_txtest.scheduler.source import Writer
 from django_txtest.scheduler.start import Start
 from django_txtest.scheduler.strategies import TRIES, ReplayScheduler, Scheduler
+
+#: An execution that failed, why, and what it came to.
+_Failed: TypeAlias = "tuple[Execution, Exception, Final | None]"
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Explorer:
         start: Start,
         sessions: Sequence[Session],
         limits: Limits,
+        explainer: Explainer,
         progress: Callable[[Exploration], object],
         pins: Pins | None = None,
     ) -> None:
@@ -53,6 +60,7 @@ class Explorer:
         self._start = start
         self._sessions = sessions
         self._limits = limits
+        self._explainer = explainer
         self._progress = progress
         self._away = pins.away if pins else nullcontext
         self._judge: Judge
@@ -115,6 +123,8 @@ class Explorer:
             found.depth = max(found.depth, len(execution.schedule))
             if error is not None:
                 if not isinstance(scheduler, ReplayScheduler):
+                    if limits.stop_on_first:
+                        execution, error = self._shrink(execution, error)
                     self._confirm(execution)
                 failure = self._failure(execution, error)
                 if len(found.failures) < MAX_PICTURES:
@@ -157,6 +167,24 @@ class Explorer:
         with self._away():
             return self._engine.execute_serially(order).results
 
+    def _shrink(
+        self, execution: Execution, error: Exception
+    ) -> tuple[Execution, Exception]:
+        """Return an execution that fails with fewer switches, if there is one."""
+
+        def again(schedule: Schedule) -> tuple[Schedule, _Failed] | None:
+            scheduler = ReplayScheduler(schedule)
+            scheduler.begin()
+            execution, error = self._execute(scheduler)
+            if scheduler.lost is not None or error is None:
+                return None
+            return execution.schedule, (execution, error, self._judge.failed)
+
+        found = execution, error, self._judge.failed
+        _, found = shrink(execution.schedule, found, again)
+        execution, error, self._judge.failed = found
+        return execution, error
+
     def _confirm(self, execution: Execution) -> None:
         """Make an execution that failed again, and see that it does.
 
@@ -186,12 +214,15 @@ class Explorer:
 
     def _failure(self, execution: Execution, error: Exception) -> Failure:
         replay, unwritten = self._replay(execution.schedule)
+        anomaly, hint = self._explainer.explain(execution)
         return Failure(
             execution.schedule,
             execution.history,
             execution.results,
             error,
             replay,
+            anomaly,
+            hint,
             comparison=self._judge.compare(),
             unwritten=unwritten,
         )

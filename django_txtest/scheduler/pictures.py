@@ -33,10 +33,12 @@ def with_picture(failure: Failure) -> Failure:
     facts = {"What was broken": failure.summary}
     if failure.anomaly:
         facts["What it is"] = str(failure.anomaly)
+    if failure.hint:
+        facts["What would mend it"] = failure.hint
     facts["The schedule"] = str(failure.schedule)
     facts["To see it again, in the test"] = failure.replay
     facts["Or in a shell"] = f"manage.py txtest_replay {failure.schedule} {test}"
-    edges = getattr(failure.anomaly, "edges", ())
+    edges = failure.anomaly.edges if failure.anomaly else ()
     name = f"{test}.{failure.schedule}"
     picture = write_picture(name, test, failure.history, facts, edges)
     return replace(failure, picture=picture)
