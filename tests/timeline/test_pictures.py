@@ -193,6 +193,8 @@ class TerminalTests(GoldenMixin, unittest.TestCase):
 
     def test_golden(self):
         self.assertGolden("deadlock.terminal.txt", self.render(deadlock()[0], 110))
+        text = self.render(lost_update()[0], 90)
+        self.assertGolden("lost_update.terminal.txt", text)
 
     def test_without_places(self):
         history, _ = lost_update()
