@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 
+from django.db import DatabaseError
+
 from django_txtest.databases import Database
-
-
-def schema_message(database: Database, changes: Sequence[str]) -> str:
-    """Say what a test did to the schema that cannot be undone."""
-    return (
-        f"In the database {database.connection.alias!r} this test, or one before it, "
-        f"{' and '.join(changes)}, which cannot be undone. Let the test undo it "
-        f"itself, before it ends. This test database is spoiled: run again without "
-        f"--keepdb."
-    )
+from django_txtest.exceptions import SchemaChanged
 
 
 def fingerprint(*script: str) -> str:
@@ -78,3 +72,24 @@ class Baseline(ABC):
 
         :raises LocksHeld: if that is not possible within the setting's lock timeout.
         """
+
+    # For those who implement the above
+
+    @contextmanager
+    def lock_errors(self) -> Iterator[None]:
+        """Within the block, that a lock could not be had in time is `LocksHeld`."""
+        try:
+            yield
+        except DatabaseError as error:
+            if self.database.is_lock_timeout(error):
+                raise LocksHeld from error
+            raise
+
+    def schema_error(self, changes: Sequence[str]) -> SchemaChanged:
+        """Return the error for what a test did to the schema that cannot be undone."""
+        return SchemaChanged(
+            f"In the database {self.database.connection.alias!r} this test, or one "
+            f"before it, {' and '.join(changes)}, which cannot be undone. Let the test "
+            f"undo it itself, before it ends. This test database is spoiled: run again "
+            f"without --keepdb."
+        )

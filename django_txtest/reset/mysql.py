@@ -20,14 +20,7 @@ from django.db import DatabaseError
 
 from django_txtest.conf import settings
 from django_txtest.databases import MySQL, MySQLTable
-from django_txtest.exceptions import SchemaChanged
-from django_txtest.reset.base import (
-    Baseline,
-    Level,
-    LocksHeld,
-    fingerprint,
-    schema_message,
-)
+from django_txtest.reset.base import Baseline, Level, fingerprint
 
 # The state is filled last: no such statement can be rolled back, and so half of an
 # installation may be there.
@@ -133,7 +126,7 @@ class MySQLBaseline(Baseline):
 
     def begin_class(self) -> None:
         """Learn what migrations left; if that is known, restore it."""
-        with self._lock_errors():
+        with self.lock_errors():
             if not self._is_installed():
                 with self._undisturbed():
                     self._install()
@@ -148,7 +141,7 @@ class MySQLBaseline(Baseline):
             self.forget(level)
         while len(self._saved.maps) < level:
             self._saved = self._saved.new_child()
-        with self._lock_errors(), self._undisturbed():
+        with self.lock_errors(), self._undisturbed():
             counters = self._counters()
             if self._has_changed(_SCHEMA_COUNTERS, counters):
                 self._learn_new_tables(level)
@@ -180,7 +173,7 @@ class MySQLBaseline(Baseline):
 
     def restore(self) -> None:
         """Put the database back to the highest level."""
-        with self._lock_errors():
+        with self.lock_errors():
             counters = self._counters()
             if self._has_changed(_SCHEMA_COUNTERS, counters):
                 with self._undisturbed():
@@ -389,7 +382,7 @@ class MySQLBaseline(Baseline):
         current = {table.name: table for table in self.database.described_tables()}
         for name, known in self._tables.items():
             if current.get(name) != known.table and not accept_changes:
-                raise SchemaChanged(schema_message(self.database, [f"altered {name}"]))
+                raise self.schema_error([f"altered {name}"])
         return [table for name, table in current.items() if name not in self._tables]
 
     def _look(self, counters: dict[str, str]) -> None:
@@ -459,15 +452,6 @@ class MySQLBaseline(Baseline):
         """Within the block, no check and no trigger acts, and waiting is bounded."""
         with self.database.exact_writes(settings.lock_timeout):
             yield
-
-    @contextmanager
-    def _lock_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except DatabaseError as error:
-            if self.database.is_lock_timeout(error):
-                raise LocksHeld from error
-            raise
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -7,8 +7,6 @@ cost does not grow with the schema. Whoever wrote, in whatever way, was seen.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -17,14 +15,7 @@ from django.db import DatabaseError, transaction
 
 from django_txtest.conf import settings
 from django_txtest.databases import PostgreSQL
-from django_txtest.exceptions import SchemaChanged
-from django_txtest.reset.base import (
-    Baseline,
-    Level,
-    LocksHeld,
-    fingerprint,
-    schema_message,
-)
+from django_txtest.reset.base import Baseline, Level, LocksHeld, fingerprint
 
 
 class PostgreSQLBaseline(Baseline):
@@ -40,13 +31,13 @@ class PostgreSQLBaseline(Baseline):
             self.forget(Level.CLASS)
             self.restore()
             return
-        with self._lock_errors():
+        with self.lock_errors():
             self._install()
 
     def keep(self, level: Level) -> None:
         """Make what is in the database now the level, in place of one that is there."""
         try:
-            with self._lock_errors():
+            with self.lock_errors():
                 self._row(f"SELECT txtest.keep({level:d}, {_lock_timeout()})")
         except DatabaseError as error:
             if self.database.is_usable():
@@ -76,7 +67,7 @@ class PostgreSQLBaseline(Baseline):
         """Put back what is committed; return whether there was no more to do."""
         try:
             # In this order: who commits in between is waited for in the next round.
-            with self._lock_errors():
+            with self.lock_errors():
                 has_writers, _, is_same_schema, _ = self._row(
                     f"SELECT txtest.has_writers(), txtest.restore({_lock_timeout()}), "
                     f"txtest.is_same_schema(), pg_advisory_unlock_all()"
@@ -136,17 +127,7 @@ class PostgreSQLBaseline(Baseline):
             f"{change} {name}" for change, name, _ in changes if change != "created"
         ]
         if undone:
-            message = schema_message(self.database, undone)
-            raise SchemaChanged(message) from (error and error.__cause__)
-
-    @contextmanager
-    def _lock_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except DatabaseError as error:
-            if self.database.is_lock_timeout(error):
-                raise LocksHeld from error
-            raise
+            raise self.schema_error(undone) from (error and error.__cause__)
 
     def _row(self, sql: str) -> tuple[Any, ...]:
         with self.database.connection.cursor() as cursor:

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from django.db import DatabaseError
-
 from django_txtest.conf import settings
 from django_txtest.databases import Database, Table
-from django_txtest.exceptions import SchemaChanged
-from django_txtest.reset.base import Baseline, Level, LocksHeld, schema_message
+from django_txtest.reset.base import Baseline, Level
 
 Contents: TypeAlias = list[tuple[Table, list[Any]]]
 
@@ -56,14 +53,12 @@ class RewritingBaseline(Baseline):
         current = {table.name: table for table in self.database.tables()}
         for name, (table, _) in saved.items():
             if current.get(name) != table:
-                raise SchemaChanged(schema_message(self.database, [f"altered {name}"]))
+                raise self.schema_error([f"altered {name}"])
         created: Contents = [
             (table, []) for name, table in current.items() if name not in saved
         ]
-        try:
-            with self.database.bounded_lock_waits(settings.lock_timeout):
-                self.database.replace([*saved.values(), *created])
-        except DatabaseError as error:
-            if self.database.is_lock_timeout(error):
-                raise LocksHeld from error
-            raise
+        with (
+            self.lock_errors(),
+            self.database.bounded_lock_waits(settings.lock_timeout),
+        ):
+            self.database.replace([*saved.values(), *created])

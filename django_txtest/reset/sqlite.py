@@ -17,14 +17,7 @@ from django.db import DatabaseError
 
 from django_txtest.conf import settings
 from django_txtest.databases import SQLite, Table
-from django_txtest.exceptions import SchemaChanged
-from django_txtest.reset.base import (
-    Baseline,
-    Level,
-    LocksHeld,
-    fingerprint,
-    schema_message,
-)
+from django_txtest.reset.base import Baseline, Level, fingerprint
 
 _INSTALL = (
     "CREATE TABLE txtest_dirty (name TEXT)",
@@ -58,11 +51,11 @@ class SQLiteBaseline(Baseline):
         self._saved: ChainMap[str, list[Any]] = ChainMap()
         self._tables: dict[str, Table] = {}
         self._schema_version = 0
-        #: The triggers of the user, once they were needed: names, and how to make them.
-        self._triggers: list[tuple[str, str]] | None = None
-        #: A connection, and what puts its pragmas back.
+        #: The user's triggers, once they were needed: tables, names, how to make them.
+        self._triggers: list[tuple[str, str, str]] | None = None
+        #: A connection, and how long it waits for locks, in milliseconds.
         self._known: object = None
-        self._usual: Sequence[str] = ()
+        self._busy_timeout = 0
         self._keeps_journal = False
 
     def begin_class(self) -> None:
@@ -114,15 +107,39 @@ class SQLiteBaseline(Baseline):
 
     def restore(self) -> None:
         """Put the database back to the highest level."""
-        # Also if there is nothing to do: waits for those with a write open.
-        with self._undisturbed():
-            if self._read_schema_version() != self._schema_version:
-                self._mend_schema()
-            if dirty := self._dirty():
-                self._restore(dirty)
+        if not self._empty():
+            with self._foreign_keys_off(), self._undisturbed():
+                if self._read_schema_version() != self._schema_version:
+                    self._mend_schema()
+                self._restore(self._dirty())
+
+    def _empty(self) -> bool:
+        """Empty what was empty; return whether that was all there was to do.
+
+        Most often it is, and foreign keys can stay on: to switch them would make SQLite
+        prepare every statement of the connection anew, those of the tests, too.
+        """
+        try:
+            # Also if there is nothing to do: waits for those with a write open.
+            with self._undisturbed():
+                if self._read_schema_version() != self._schema_version:
+                    return False
+                dirty = self._dirty()
+                if not dirty:
+                    return True
+                if any(map(self._saved.get, dirty)) or self._triggers_on(dirty):
+                    return False
+                for name in dirty:
+                    self._execute(f"DELETE FROM {name}")
+                if len(self._dirty()) > len(dirty):  # a foreign key has acted
+                    return False
+                self._execute("DELETE FROM txtest_dirty")
+        except DatabaseError:  # a foreign key does not let it
+            return False
+        return True
 
     def _restore(self, dirty: Sequence[str]) -> None:
-        with self._triggers_off():
+        with self._triggers_off(dirty):
             for name in dirty:
                 saved = self._saved[name]
                 table = self._tables[name]
@@ -134,27 +151,23 @@ class SQLiteBaseline(Baseline):
                     self.database.insert(table, saved)
             self._execute("DELETE FROM txtest_dirty")
 
-    def _usual_pragmas(self) -> Sequence[str]:
-        """Return what puts the pragmas back that a restore changes.
+    def _prepare_connection(self) -> int:
+        """Make commits fast on a new connection; return its lock timeout in ms.
 
-        On a new connection, commits are told to overwrite the head of the journal, and
-        not to delete its file, which is as safe; and not to wait for the disk, which
-        only a power failure would notice. A test that changes pragmas gets the next one
-        a new connection. https://sqlite.org/pragma.html
+        They are told to overwrite the head of the journal, and not to delete its file,
+        which is as safe; and not to wait for the disk, which only a power failure would
+        notice. A test that changes pragmas gets the next one a new connection.
+        https://sqlite.org/pragma.html
         """
         connection = self.database.connection
         if connection.connection is None or self._known is not connection.connection:
-            self._usual = [
-                f"PRAGMA {name} = {self._execute(f'PRAGMA {name}').fetchone()[0]}"
-                for name in ("foreign_keys", "busy_timeout")
-            ]
-            (mode,) = self._execute("PRAGMA journal_mode").fetchone()
-            self._keeps_journal = mode == "delete"
+            self._busy_timeout = self._value("PRAGMA busy_timeout")
+            self._keeps_journal = self._value("PRAGMA journal_mode") == "delete"
             if self._keeps_journal:
                 self._execute("PRAGMA journal_mode = PERSIST")
             self._execute("PRAGMA synchronous = OFF")
             self._known = connection.connection
-        return self._usual
+        return self._busy_timeout
 
     # What is kept in the database
 
@@ -256,8 +269,7 @@ class SQLiteBaseline(Baseline):
 
     def _read_schema_version(self) -> int:
         # It grows with every statement that changes the schema.
-        (version,) = self._execute("PRAGMA schema_version").fetchone()
-        return int(version)
+        return int(self._value("PRAGMA schema_version"))
 
     def _learn_tables(self, level: Level) -> None:
         """Take note of the tables that are new at the level."""
@@ -285,7 +297,7 @@ class SQLiteBaseline(Baseline):
         current = {table.name: table for table in self.database.tables()}
         for name, table in self._tables.items():
             if current.get(name) != table and not accept_changes:
-                raise SchemaChanged(schema_message(self.database, [f"altered {name}"]))
+                raise self.schema_error([f"altered {name}"])
         return [table for name, table in current.items() if name not in self._tables]
 
     # Statements
@@ -302,22 +314,35 @@ class SQLiteBaseline(Baseline):
                 raise
         return cursor
 
+    def _value(self, sql: str) -> Any:
+        (value,) = self._execute(sql).fetchone()
+        return value
+
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
-        """Within the block, nobody else writes, and no foreign key acts."""
-        usual = self._usual_pragmas()
-        self._execute(f"PRAGMA busy_timeout = {round(settings.lock_timeout * 1000)}")
+        """Within the block, a transaction, nobody else writes."""
+        usual = self._prepare_connection()
+        wanted = round(settings.lock_timeout * 1000)
+        if wanted != usual:
+            self._execute(f"PRAGMA busy_timeout = {wanted}")
+        try:
+            with self.lock_errors(), self._transaction():
+                yield
+        finally:
+            if wanted != usual:
+                self._execute(f"PRAGMA busy_timeout = {usual}")
+
+    @contextmanager
+    def _foreign_keys_off(self) -> Iterator[None]:
+        """Within the block, outside of transactions, no foreign key acts."""
+        if not self._value("PRAGMA foreign_keys"):
+            yield
+            return
         self._execute("PRAGMA foreign_keys = OFF")
         try:
-            with self._transaction():
-                yield
-        except DatabaseError as error:
-            if self.database.is_lock_timeout(error):
-                raise LocksHeld from error
-            raise
+            yield
         finally:
-            for pragma in usual:
-                self._execute(pragma)
+            self._execute("PRAGMA foreign_keys = ON")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -330,20 +355,31 @@ class SQLiteBaseline(Baseline):
             raise
 
     @contextmanager
-    def _triggers_off(self) -> Iterator[None]:
+    def _triggers_off(self, tables: Sequence[str]) -> Iterator[None]:
         """Within a transaction, keep the user's own triggers from acting."""
-        if self._triggers is None:
-            self._triggers = self._execute(
-                "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' "
-                "AND name NOT LIKE 'txtest~_%' ESCAPE '~'"
-            ).fetchall()
-        for name, _ in self._triggers:
+        triggers = self._triggers_on(tables)
+        for name, _ in triggers:
             self._execute(f"DROP TRIGGER {self.database.quote(name)}")
         yield
-        for _, sql in self._triggers:
+        for _, sql in triggers:
             self._execute(sql)
-        if self._triggers:
+        if triggers:
             self._note_schema()
+
+    def _triggers_on(self, tables: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the names of the user's own triggers, and how to make them."""
+        if self._triggers is None:
+            self._triggers = self._execute(
+                "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'trigger' "
+                "AND name NOT LIKE 'txtest~_%' ESCAPE '~'"
+            ).fetchall()
+        # A trigger has its table's name as it was written there.
+        wanted = {name.lower() for name in tables}
+        return [
+            (name, sql)
+            for table, name, sql in self._triggers
+            if self.database.quote(table).lower() in wanted
+        ]
 
 
 def _plain(name: str) -> str:

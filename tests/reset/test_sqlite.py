@@ -32,6 +32,39 @@ HAZARDS = {
         """,
         "UPDATE hazard_a SET n = 2",
     ),
+    "keys_that_refer_to_nothing_and_act": (
+        """
+        CREATE TABLE hazard_a (id integer PRIMARY KEY);
+        CREATE TABLE hazard_b (a integer REFERENCES hazard_a ON DELETE CASCADE);
+        CREATE TABLE hazard_c (a integer REFERENCES hazard_a ON DELETE SET NULL);
+        PRAGMA foreign_keys = OFF;
+        INSERT INTO hazard_b VALUES (1), (2);
+        INSERT INTO hazard_c VALUES (1), (2);
+        PRAGMA foreign_keys = ON;
+        """,
+        "INSERT INTO hazard_a VALUES (1)",
+    ),
+    "a_key_that_refers_to_nothing_at_once": (
+        """
+        CREATE TABLE hazard_a (id integer PRIMARY KEY);
+        CREATE TABLE hazard_b (a integer REFERENCES hazard_a);
+        PRAGMA foreign_keys = OFF;
+        INSERT INTO hazard_b VALUES (1);
+        PRAGMA foreign_keys = ON;
+        """,
+        "INSERT INTO hazard_a VALUES (1)",
+    ),
+    "a_key_that_refers_to_nothing_at_the_commit": (
+        """
+        CREATE TABLE hazard_a (id integer PRIMARY KEY);
+        CREATE TABLE hazard_b (
+            a integer REFERENCES hazard_a DEFERRABLE INITIALLY DEFERRED);
+        PRAGMA foreign_keys = OFF;
+        INSERT INTO hazard_b VALUES (1);
+        PRAGMA foreign_keys = ON;
+        """,
+        "INSERT INTO hazard_a VALUES (1)",
+    ),
     "odd_names": (
         """
         CREATE TABLE "hazard ""b"" %s'c" ("Id %s" integer PRIMARY KEY, "x""y" text);
@@ -49,10 +82,10 @@ HAZARDS = {
         CREATE TABLE hazard_a (n integer);
         CREATE TABLE hazard_log (n integer);
         INSERT INTO hazard_a VALUES (1);
-        CREATE TRIGGER "hazard ""t"" %s" AFTER INSERT ON hazard_a
+        CREATE TRIGGER "hazard ""t"" %s" AFTER INSERT ON HAZARD_A
             BEGIN INSERT INTO hazard_log VALUES (NEW.n); END;
         """,
-        "INSERT INTO hazard_a VALUES (2)",
+        "INSERT INTO hazard_log VALUES (2); INSERT INTO hazard_a VALUES (2)",
     ),
     "values": (
         """
@@ -101,6 +134,15 @@ HAZARDS = {
         """,
         "INSERT INTO hazard_v VALUES (2)",
     ),
+    "a_trigger_on_tables_that_are_empty": (
+        """
+        CREATE TABLE hazard_a (n integer);
+        CREATE TABLE hazard_log (n integer);
+        CREATE TRIGGER hazard_t AFTER DELETE ON hazard_a
+            BEGIN INSERT INTO hazard_log VALUES (OLD.n); END;
+        """,
+        "INSERT INTO hazard_log VALUES (1); INSERT INTO hazard_a VALUES (2)",
+    ),
     "a_trigger_that_forbids_to_delete": (
         """
         CREATE TABLE hazard_a (n integer); INSERT INTO hazard_a VALUES (1);
@@ -135,6 +177,7 @@ class HazardTests(Hazards, unittest.TestCase):
 
     @classmethod
     def named(cls, sql, name):
+        sql = sql.replace("HAZARD", f"IN_{name}")
         return sql.replace("hazard", f"in_{name}")
 
     @classmethod
