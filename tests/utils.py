@@ -23,6 +23,11 @@ _SESSIONS = {
     "WHERE datname = current_database() AND pid <> pg_backend_pid()",
 }
 
+explores = unittest.skipIf(
+    connections["default"].vendor == "mysql",
+    "on MariaDB, interleavings cannot be explored",
+)
+
 
 def run_tests(*classes: type[unittest.TestCase]) -> unittest.TestResult:
     """Run the tests of the classes, in this order, as a runner would."""

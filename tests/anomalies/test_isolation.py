@@ -16,10 +16,12 @@ from django_txtest import TxTestCase, explore
 from tests.anomalies import calls
 from tests.anomalies.calls import X, Y
 from tests.library.models import Book
+from tests.utils import explores
 
 LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 
 
+@explores
 class IsolationTests(TxTestCase):
     @classmethod
     def setUpTestData(cls):

@@ -29,6 +29,7 @@ from django_txtest import (
 )
 from django_txtest.exceptions import (
     AtomicBlockError,
+    DatabaseNotSupported,
     InvalidCall,
     InvalidSchedule,
     ResetNotPossible,
@@ -37,7 +38,7 @@ from django_txtest.scheduler import api, progress
 from django_txtest.scheduler.exploration import DefaultCount, DefaultSeconds
 from tests.library.models import Book, Reader
 from tests.scheduler import calls
-from tests.utils import GoldenMixin
+from tests.utils import GoldenMixin, explores
 
 
 def lend_view(request, pk):
@@ -52,6 +53,7 @@ on_postgresql = unittest.skipUnless(
 )
 
 
+@explores
 class ApiTestCase(TxTestCase):
     lend = staticmethod(partial(calls.lend, 1000))
     fixed = staticmethod(partial(calls.lend_f, 1000))
@@ -304,6 +306,7 @@ class WhatIsRunTests(ApiTestCase):
         self.assertEqual(self.book.copies, 50)
 
 
+@explores
 class SeveralDatabasesTests(TxTestCase):
     databases = ("default", "other")
 
@@ -340,6 +343,13 @@ class ElsewhereTests(RaceAssertionsMixin, TestCase):
             self.assertSerializable(int)
 
 
+@unittest.skipUnless(connection.vendor == "mysql", "the test is about MariaDB")
+class MariaDBTests(TxTestCase):
+    def test_no_exploration(self):
+        with self.assertRaisesRegex(DatabaseNotSupported, "'default': on mysql"):
+            explore(int)
+
+
 class GoldenTests(GoldenMixin, ApiTestCase):
     """What a failure prints, to the letter, but for where its picture is."""
 
@@ -362,6 +372,7 @@ class GoldenTests(GoldenMixin, ApiTestCase):
         self.assertPrinted("lost_update_in_transactions.txt", exploration)
 
 
+@explores
 class ResetTests(NoAtomicMixin, TestCase):
     def test_without_a_way_back(self):
         layers = type(self)._layers

@@ -9,12 +9,14 @@ from django_txtest import TxTestCase, explore, replay
 from django_txtest.databases import get_database
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
+from tests.utils import explores
 
 on_postgresql = unittest.skipUnless(
     connection.vendor == "postgresql", "only PostgreSQL has what the test is about"
 )
 
 
+@explores
 class RaceTests(TxTestCase):
     """Everyday races: each is found, and each cure is proved."""
 

@@ -10,13 +10,14 @@ from django_txtest import Session, TxTestCase, checkpoint, sessions
 from django_txtest.exceptions import InvalidCall, ScriptError
 from tests.library.models import Book, Genre
 from tests.scheduler import calls
-from tests.utils import SessionsMixin
+from tests.utils import SessionsMixin, explores
 
 on_postgresql = unittest.skipUnless(
     connection.vendor == "postgresql", "the test is about locks of PostgreSQL"
 )
 
 
+@explores
 class ScriptTests(SessionsMixin, TxTestCase):
     @classmethod
     def setUpTestData(cls):
