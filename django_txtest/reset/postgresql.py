@@ -7,7 +7,7 @@ cost does not grow with the schema. Whoever wrote, in whatever way, was seen.
 from __future__ import annotations
 
 import time
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
@@ -25,10 +25,17 @@ class PostgreSQLBaseline(Baseline):
     outlives_process = True
     database: PostgreSQL
 
+    @cached_property
+    def has_functions(self) -> bool:
+        """Whether the functions of this version are in the database."""
+        (installed,) = self._row(
+            "SELECT obj_description(to_regnamespace('txtest'), 'pg_namespace')"
+        )
+        return bool(installed == fingerprint(_script()))
+
     def begin_class(self) -> None:
         """Learn what migrations left; if that is known, restore it."""
         if self._is_installed():
-            self.forget(Level.CLASS)
             self.restore()
             return
         with self.lock_errors():
@@ -81,13 +88,12 @@ class PostgreSQLBaseline(Baseline):
         return is_same_schema and not has_writers
 
     def _is_installed(self) -> bool:
-        # Its functions may be asked only if they are those of this version.
-        (installed,) = self._row(
-            "SELECT obj_description(to_regnamespace('txtest'), 'pg_namespace')"
-        )
-        if installed != fingerprint(_script()):
+        """Tell whether level 1 is known; if so, it is the highest from now on."""
+        if not self.has_functions:
             return False
-        (is_complete,) = self._row("SELECT txtest.is_complete()")
+        is_complete, _ = self._row(
+            f"SELECT txtest.is_complete(), txtest.forget({Level.CLASS:d})"
+        )
         return bool(is_complete)
 
     def _install(self) -> None:

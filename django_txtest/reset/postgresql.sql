@@ -339,6 +339,10 @@ BEGIN
        OR EXISTS (SELECT FROM txtest.objects) THEN
         PERFORM txtest.restore_objects();
     END IF;
+    -- To plan what follows takes a new session a while.
+    IF NOT EXISTS (SELECT FROM txtest.dirty) THEN
+        RETURN 0;
+    END IF;
     -- Foreign keys that wait for the commit are no obstacle. All else that is found is.
     WITH written AS (DELETE FROM txtest.dirty RETURNING relid, truncated)
     SELECT array_agg(k ORDER BY k.kind = 'm', k.relid),
@@ -578,10 +582,11 @@ $$;
 -- Sessions that wrote something which is not committed, and so cannot be seen here.
 CREATE FUNCTION txtest.has_writers() RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
+    -- Not the view, which looks up names: this is asked after each test.
     RETURN EXISTS (
-        SELECT FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid()
-          AND backend_type = 'client backend' AND backend_xid IS NOT NULL);
+        SELECT FROM pg_stat_get_activity(NULL) a JOIN pg_database d ON d.oid = a.datid
+        WHERE d.datname = current_database() AND a.pid <> pg_backend_pid()
+          AND a.backend_type = 'client backend' AND a.backend_xid IS NOT NULL);
 END $$;
 
 -- In PL/pgSQL, as that is: a session plans it once, and asks it again and again.
@@ -600,10 +605,13 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    DELETE FROM txtest.objects WHERE level >= at_level;
+    IF NOT EXISTS (SELECT FROM txtest.levels WHERE level >= at_level) THEN
+        RETURN;
+    END IF;
     INSERT INTO txtest.dirty SELECT relid FROM txtest.tables WHERE level >= at_level;
     DELETE FROM txtest.saved WHERE (relid, level) IN (
         SELECT relid, level FROM txtest.levels WHERE level >= at_level);
-    DELETE FROM txtest.objects WHERE level >= at_level;
     DELETE FROM txtest.levels WHERE level >= at_level;
     UPDATE txtest.tables k SET level = l.level, is_empty = l.is_empty
     FROM (SELECT DISTINCT ON (relid) * FROM txtest.levels ORDER BY relid, level DESC) l
