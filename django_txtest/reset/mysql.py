@@ -13,14 +13,14 @@ import time
 from collections import ChainMap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from django.db import DatabaseError
 
 from django_txtest.conf import settings
 from django_txtest.databases import MySQL, MySQLTable
 from django_txtest.reset.base import Baseline, Level, fingerprint
+from django_txtest.reset.mysql_schema import MySQLSchema, MySQLStatements
 
 # The state is filled last: no such statement can be rolled back, and so half of an
 # installation may be there.
@@ -51,48 +51,6 @@ END
 
 _FINGERPRINT = fingerprint(*_INSTALL, _TRIGGER)
 
-# The server counts the statements of everybody, also those within procedures.
-_SCHEMA_COUNTERS = (
-    "Com_alter_table",
-    "Com_create_table",
-    "Com_drop_table",
-    "Com_rename_table",
-    "Com_truncate",
-)
-_TRIGGER_COUNTERS = ("Com_create_trigger", "Com_drop_trigger")
-_ALL_COUNTERS = (*_SCHEMA_COUNTERS, *_TRIGGER_COUNTERS)
-_COUNT = f"SHOW GLOBAL STATUS WHERE Variable_name IN {_ALL_COUNTERS}"
-
-_CASCADES = """
-SELECT REFERENCED_TABLE_NAME, TABLE_NAME
-FROM information_schema.REFERENTIAL_CONSTRAINTS
-WHERE CONSTRAINT_SCHEMA = DATABASE()
-  AND NOT (DELETE_RULE IN ('RESTRICT', 'NO ACTION')
-           AND UPDATE_RULE IN ('RESTRICT', 'NO ACTION'))
-"""
-
-_TRIGGERS = """
-SELECT EVENT_OBJECT_TABLE, TRIGGER_NAME
-FROM information_schema.TRIGGERS
-WHERE TRIGGER_SCHEMA = DATABASE()
-ORDER BY EVENT_OBJECT_TABLE, EVENT_MANIPULATION, ACTION_TIMING, ACTION_ORDER
-"""
-
-
-@dataclass
-class _Look:
-    """What was there when this process last looked at a database."""
-
-    counters: dict[str, str] = field(default_factory=dict)
-    #: The tables whose rows change with those of others, by foreign keys.
-    cascades: dict[str, set[str]] = field(default_factory=dict)
-    #: The user's own triggers of each table.
-    triggers: dict[str, list[str]] = field(default_factory=dict)
-
-
-# It has to outlive the test classes, as another look takes its time.
-_looks: dict[object, _Look] = {}
-
 
 @dataclass(frozen=True)
 class _Known:
@@ -107,7 +65,7 @@ class _Known:
         return ", ".join(f"`{name}`" for name in self.table.columns)
 
 
-class MySQLBaseline(Baseline):
+class MySQLBaseline(MySQLStatements, Baseline):
     """Knows the tables, and keeps their rows of all levels in the database."""
 
     keeps_connection = True
@@ -116,8 +74,7 @@ class MySQLBaseline(Baseline):
 
     def __init__(self, database: MySQL) -> None:
         super().__init__(database)
-        wanted = database.connection.settings_dict
-        self._key = wanted["HOST"], wanted["PORT"], wanted["NAME"]
+        self._schema = MySQLSchema(database)
         self._tables: dict[str, _Known] = {}
         self._highest_id = 0
         #: A map for each level, the highest first, of the tables written to by then:
@@ -142,10 +99,10 @@ class MySQLBaseline(Baseline):
         while len(self._saved.maps) < level:
             self._saved = self._saved.new_child()
         with self.lock_errors(), self._undisturbed():
-            counters = self._counters()
-            if self._has_changed(_SCHEMA_COUNTERS, counters):
+            counters = self._schema.count()
+            if self._schema.has_changed(counters):
                 self._learn_new_tables(level)
-            self._look(counters)
+            self._schema.look(counters)
             with self._transaction():
                 written = self._take_marks()
                 # If this run is killed, the next one has to know which they were.
@@ -154,7 +111,7 @@ class MySQLBaseline(Baseline):
             self._saved.update((known.table.name, None) for known in written)
             for known in written:
                 self._saved[known.table.name] = self._save(known, level)
-            self._note_counters()
+            self._schema.note()
 
     def forget(self, level: Level) -> None:
         """Give the level up, if it is there: the next restore goes to one below."""
@@ -168,24 +125,25 @@ class MySQLBaseline(Baseline):
         for name in given_up - below.keys():
             # It was created for the level: it is to be found, and dropped.
             del self._tables[name]
-            _looks.pop(self._key, None)
+            self._schema.forget()
         self._saved = below
 
     def restore(self) -> None:
         """Put the database back to the highest level."""
         with self.lock_errors():
-            counters = self._counters()
-            if self._has_changed(_SCHEMA_COUNTERS, counters):
+            counters = self._schema.count()
+            if self._schema.has_changed(counters):
                 with self._undisturbed():
                     counters = self._mend_schema()
             if self._has_marks() or self._unlogged():
                 with self._undisturbed():
-                    self._look(counters)
+                    self._schema.look(counters)
                     self._restore()
 
     def _restore(self) -> None:
-        suspects = self._marked() if self._seen.triggers else []
-        with self._triggers_off(suspects), self._transaction():
+        suspects = self._marked() if self._schema.has_triggers else []
+        names = [known.table.name for known in suspects]
+        with self._schema.triggers_off(names), self._transaction():
             for known in self._take_marks():
                 name = known.table.name
                 self._execute(f"DELETE FROM {name}")
@@ -239,7 +197,7 @@ class MySQLBaseline(Baseline):
         while more:
             names |= more
             more = {
-                child for name in more for child in self._seen.cascades.get(name, ())
+                child for name in more for child in self._schema.cascades.get(name, ())
             }
             more -= names
         return [self._tables[name] for name in sorted(names)]
@@ -290,7 +248,7 @@ class MySQLBaseline(Baseline):
             "INSERT INTO txtest_state VALUES (%s, %s)",
             [self._migrations(), _FINGERPRINT],
         )
-        self._look(self._counters())
+        self._schema.look(self._schema.count())
 
     def _load(self) -> None:
         rows = self._rows("SELECT id, name, description, saved FROM txtest_tables")
@@ -300,15 +258,15 @@ class MySQLBaseline(Baseline):
             self._tables[name] = _Known(number, table)
             self._saved[name] = saved
         # A run that was killed may have left them so.
-        self._recreate_triggers()
+        self._schema.recreate_triggers()
         with self._transaction():
             self._execute("INSERT INTO txtest_dirty SELECT id FROM txtest_class")
             self._execute("DELETE FROM txtest_class")
 
     def _uninstall(self) -> None:
         if self.database.has_table("txtest_triggers"):
-            self._recreate_triggers()
-        for _, name in self._rows(_TRIGGERS):
+            self._schema.recreate_triggers()
+        for _, name in self._schema.all_triggers():
             if name.startswith("txtest_"):
                 self._execute(f"DROP TRIGGER `{name}`")
         for (name,) in self._rows(
@@ -319,7 +277,7 @@ class MySQLBaseline(Baseline):
 
     def _watch(self) -> None:
         """Make the triggers that are not there."""
-        present = {name for _, name in self._rows(_TRIGGERS)}
+        present = {name for _, name in self._schema.all_triggers()}
         for name, known in self._tables.items():
             for operation in ("INSERT", "UPDATE", "DELETE"):
                 if f"txtest_{operation}_{known.id}" not in present:
@@ -334,21 +292,6 @@ class MySQLBaseline(Baseline):
         return repr(row)
 
     # The schema
-
-    def _counters(self) -> dict[str, str]:
-        return dict(self._rows(_COUNT))
-
-    @property
-    def _seen(self) -> _Look:
-        return _looks.setdefault(self._key, _Look())
-
-    def _has_changed(self, names: Iterable[str], counters: dict[str, str]) -> bool:
-        seen = self._seen.counters
-        return any(seen.get(name) != counters.get(name) for name in names)
-
-    def _note_counters(self, names: Iterable[str] = _ALL_COUNTERS) -> None:
-        now = self._counters()
-        self._seen.counters.update((name, now[name]) for name in names)
 
     def _learn_new_tables(self, level: Level) -> None:
         """Take note of the tables that are new at the level, and look at all."""
@@ -375,7 +318,7 @@ class MySQLBaseline(Baseline):
             self._execute(f"DROP TABLE {table.name}")
         self._watch()
         self._mark_all()
-        return self._counters()
+        return self._schema.count()
 
     def _new_tables(self, accept_changes: bool = False) -> list[MySQLTable]:
         """Return the tables that are not known; raise if one that is was altered."""
@@ -385,84 +328,13 @@ class MySQLBaseline(Baseline):
                 raise self.schema_error([f"altered {name}"])
         return [table for name, table in current.items() if name not in self._tables]
 
-    def _look(self, counters: dict[str, str]) -> None:
-        """If anything has changed, look at foreign keys and triggers again."""
-        if not self._has_changed(_ALL_COUNTERS, counters):
-            return
-        look = _looks[self._key] = _Look(counters)
-        for parent, child in self._rows(_CASCADES):
-            look.cascades.setdefault(f"`{parent}`", set()).add(f"`{child}`")
-        for table, name in self._rows(_TRIGGERS):
-            if not name.startswith("txtest_"):
-                look.triggers.setdefault(f"`{table}`", []).append(name)
-
-    # The user's own triggers
-
-    @contextmanager
-    def _triggers_off(self, tables: Iterable[_Known]) -> Iterator[None]:
-        """Within the block, be without the user's own triggers on the tables.
-
-        They cannot be switched off, only dropped and made anew; what they are is kept,
-        for if this process is killed in between.
-        """
-        names = [
-            name
-            for known in tables
-            for name in self._seen.triggers.get(known.table.name, [])
-        ]
-        for position, name in enumerate(names):
-            [(_, sql_mode, statement, *_)] = self._rows(f"SHOW CREATE TRIGGER `{name}`")
-            self._execute(
-                "INSERT INTO txtest_triggers VALUES (%s, %s, %s, %s)",
-                [position, name, sql_mode, statement],
-            )
-        for name in names:
-            self._execute(f"DROP TRIGGER `{name}`")
-        try:
-            yield
-        finally:
-            if names:
-                self._recreate_triggers()
-
-    def _recreate_triggers(self) -> None:
-        rows = self._rows(
-            "SELECT name, sql_mode, statement FROM txtest_triggers ORDER BY position"
-        )
-        for name, sql_mode, statement in rows:
-            self._execute(f"DROP TRIGGER IF EXISTS `{name}`")
-            with self.database.variables({"sql_mode": f"'{sql_mode}'"}):
-                self._execute(statement)
-        if rows:
-            self._execute("DELETE FROM txtest_triggers")
-            self._note_counters(_TRIGGER_COUNTERS)
-
     # Statements
-
-    def _execute(self, sql: str, params: list[Any] | None = None) -> None:
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(sql, params)
-
-    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        with self.database.connection.cursor() as cursor:
-            cursor.execute(sql)
-            return list(cursor.fetchall())
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
         """Within the block, no check and no trigger acts, and waiting is bounded."""
         with self.database.exact_writes(settings.lock_timeout):
             yield
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        self._execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            self._execute("ROLLBACK")
-            raise
-        self._execute("COMMIT")
 
 
 def _saved_name(number: int, level: Level) -> str:
