@@ -29,6 +29,12 @@ WAITS = {
     ],
 }
 
+# What would last for ten minutes, and what is said of it when it is cancelled.
+SLEEPS = {
+    "mysql": ("SELECT SLEEP(600) FROM library_genre", "interrupted"),
+    "postgresql": ("SELECT pg_sleep(600)", "cancel"),
+}
+
 
 class EveryDatabaseTests(NoAtomicMixin, TestCase):
     """What holds for each vendor, in its own way and in the one for any vendor."""
@@ -171,6 +177,32 @@ class EveryDatabaseTests(NoAtomicMixin, TestCase):
         with suppress(DatabaseError):
             database._execute(sql)
 
+    @unittest.skipIf(connection.vendor == "sqlite", "SQLite has no server's sessions")
+    def test_ending_sessions(self):
+        database = get_database(connection)
+        sleep, message = SLEEPS[connection.vendor]
+        with database.second_connection() as other:
+            pid = other.session_pid()
+            errors = []
+
+            def execute():
+                try:
+                    other._execute(sleep)
+                except DatabaseError as error:
+                    errors.append(str(error))
+
+            other.connection.inc_thread_sharing()
+            thread = threading.Thread(target=execute)
+            thread.start()
+            while not errors and thread.is_alive():
+                database.cancel(pid)
+                thread.join(0.1)
+            self.assertIn(message, errors[0])
+            self.assertTrue(other.is_usable())
+            database.terminate(pid)
+            self.assertFalse(other.is_usable())
+            database.terminate(pid)  # one that is gone already
+
     def test_other_errors_are_no_lock_timeouts(self):
         for database in self.databases_here():
             with self.assertRaises(DatabaseError) as caught:
@@ -287,28 +319,3 @@ class PostgreSQLTests(NoAtomicMixin, TestCase):
         [error] = errors
         self.assertIn("deadlock", str(error))
         self.assertTrue(database.is_lock_timeout(error))
-
-    def test_ending_sessions(self):
-        database = get_database(connection)
-        with database.second_connection() as other:
-            other.connection.ensure_connection()
-            pid = other.session_pid()
-            errors = []
-
-            def sleep():
-                try:
-                    with other.connection.cursor() as cursor:
-                        cursor.execute("SELECT pg_sleep(600)")
-                except DatabaseError as error:
-                    errors.append(str(error))
-
-            other.connection.inc_thread_sharing()
-            thread = threading.Thread(target=sleep)
-            thread.start()
-            while not errors and thread.is_alive():
-                database.cancel(pid)
-                thread.join(0.1)
-            self.assertIn("cancel", errors[0])
-            database.terminate(pid)
-            with self.assertRaises(DatabaseError), transaction.atomic():
-                other._execute("SELECT 1")

@@ -13,6 +13,7 @@ from tests.reset.support import assert_same, begin_class, dump, execute
 from tests.reset.writers import (
     OtherProcess,
     Statement,
+    another_process,
     here,
     in_a_thread,
     left_open,
@@ -174,10 +175,6 @@ def statements():
     )
 
 
-def another_process(write):
-    LayersTests.other_process(write)
-
-
 operations = st.tuples(
     st.sampled_from([here, here, in_a_thread, another_process, rolled_back]),
     st.one_of(
@@ -203,7 +200,7 @@ class LayersTests(unittest.TestCase):
         Reader.objects.create(name="Ann").borrowed.add(first)
         Loan.objects.create(pk=3, reader="Ann")
         execute(_TABLES + _MORE_TABLES[connection.vendor])
-        cls.other_process = OtherProcess(cls)
+        OtherProcess(cls)
         cls.layers.begin_test()
         cls.before = dump()
 

@@ -5,9 +5,8 @@ import unittest
 from contextlib import contextmanager
 
 from django.db import DatabaseError, connection, connections
-from django.test import TestCase, override_settings
+from django.test import override_settings
 
-from django_txtest import NoAtomicMixin
 from django_txtest.databases import get_database
 from django_txtest.exceptions import LeftoverSession, SchemaChanged
 from django_txtest.reset import Layers, Leftovers
@@ -103,24 +102,42 @@ class ResetTests(unittest.TestCase):
                     self.assertFalse(Loan.objects.exists())
                 self.assertEqual(Loan.objects.get().reader, "Ann")
 
-    def test_a_session_that_has_written_and_not_committed(self):
-        """Its rows cannot be seen, only its lock on what tells of them."""
+    @contextmanager
+    def a_test_that_leaves(self):
+        """Yield a cursor; what it does in the block is in the way of the reset."""
         other = connection.copy()
         self.addCleanup(other.close)
+        other.set_autocommit(False)
         with (
             override_settings(TXTEST_LOCK_TIMEOUT=0.3),
             self.assertRaisesRegex(LeftoverSession, r"pid \d+ \(root@"),
             self.a_test(),
+            other.cursor() as cursor,
         ):
-            other.set_autocommit(False)
-            for name in ("Essay", "Diary"):  # the second is marked already
-                with other.cursor() as cursor:
-                    cursor.execute(
-                        f"INSERT INTO library_genre (name) VALUES ('{name}')"
-                    )
-                if name == "Essay":
-                    other.commit()
+            yield cursor
+
+    def test_a_session_that_has_written_and_not_committed(self):
+        """Its rows cannot be seen, only its lock on what tells of them."""
+        with self.a_test_that_leaves() as cursor:
+            cursor.execute("INSERT INTO library_genre (name) VALUES ('Essay')")
+            cursor.execute("COMMIT")
+            # The table is marked already.
+            cursor.execute("INSERT INTO library_genre (name) VALUES ('Diary')")
         self.assertEqual(Genre.objects.count(), 3)
+
+    def test_a_lock_without_a_write(self):
+        with self.a_test_that_leaves() as cursor:
+            Genre.objects.create(name="Essay")
+            cursor.execute("SELECT * FROM library_genre FOR UPDATE")
+        self.assertEqual(Genre.objects.count(), 3)
+
+    def test_a_table_that_somebody_still_reads(self):
+        """To drop the table that the test made needs a lock on what it is."""
+        with self.a_test_that_leaves() as cursor:
+            execute("CREATE TABLE t_new (id int)", "INSERT INTO t_new VALUES (1)")
+            cursor.execute("SELECT * FROM t_new")
+        with self.assertRaisesRegex(DatabaseError, "t_new"):
+            execute("SELECT * FROM t_new")
 
     def test_a_writer_that_commits_in_time_is_waited_for(self):
         other = connection.copy()
@@ -134,36 +151,6 @@ class ResetTests(unittest.TestCase):
             timer.start()
         timer.join()
         self.assertEqual(Genre.objects.count(), 3)
-
-    def test_a_lock_without_a_write(self):
-        other = connection.copy()
-        self.addCleanup(other.close)
-        with (
-            override_settings(TXTEST_LOCK_TIMEOUT=0.3),
-            self.assertRaisesRegex(LeftoverSession, r"pid \d+ \(root@"),
-            self.a_test(),
-        ):
-            Genre.objects.create(name="Essay")
-            other.set_autocommit(False)
-            with other.cursor() as cursor:
-                cursor.execute("SELECT * FROM library_genre FOR UPDATE")
-        self.assertEqual(Genre.objects.count(), 3)
-
-    def test_a_table_that_somebody_still_reads(self):
-        """To drop the table that the test made needs a lock on what it is."""
-        other = connection.copy()
-        self.addCleanup(other.close)
-        with (
-            override_settings(TXTEST_LOCK_TIMEOUT=0.3),
-            self.assertRaisesRegex(LeftoverSession, r"pid \d+ \(root@"),
-            self.a_test(),
-        ):
-            execute("CREATE TABLE t_new (id int)", "INSERT INTO t_new VALUES (1)")
-            other.set_autocommit(False)
-            with other.cursor() as cursor:
-                cursor.execute("SELECT * FROM t_new")
-        with self.assertRaisesRegex(DatabaseError, "t_new"):
-            execute("SELECT * FROM t_new")
 
     def test_values_that_are_easily_lost(self):
         select = (
@@ -269,38 +256,6 @@ class ResetTests(unittest.TestCase):
         ):
             execute("ALTER TABLE library_loan ADD COLUMN more int")
         execute("ALTER TABLE library_loan DROP COLUMN more")
-
-
-class SessionTests(NoAtomicMixin, TestCase):
-    @classmethod
-    def setUpClass(cls):
-        if connections["default"].vendor != "mysql":
-            raise unittest.SkipTest("about MariaDB; this run is on another database")
-        super().setUpClass()
-
-    def test_ending_sessions(self):
-        database = get_database(connection)
-        with database.second_connection() as other:
-            pid = other.session_pid()
-            errors = []
-
-            def sleep():
-                try:
-                    other._execute("SELECT SLEEP(600) FROM library_genre")
-                except DatabaseError as error:
-                    errors.append(str(error))
-
-            other.connection.inc_thread_sharing()
-            thread = threading.Thread(target=sleep)
-            thread.start()
-            while not errors and thread.is_alive():
-                database.cancel(pid)
-                thread.join(0.1)
-            self.assertIn("interrupted", errors[0])
-            self.assertTrue(other.is_usable())
-            database.terminate(pid)
-            self.assertFalse(other.is_usable())
-            database.terminate(pid)  # one that is gone already
 
 
 class PrivilegeTests(unittest.TestCase):

@@ -13,6 +13,7 @@ from tests.reset.support import assert_same, begin_class, dump, execute
 from tests.reset.writers import (
     OtherProcess,
     Statement,
+    another_process,
     here,
     in_a_thread,
     rolled_back,
@@ -119,17 +120,13 @@ def tables(draw):
     return [*make, *links], fill, operations
 
 
-def another_process(write):
-    SchemasTests.other_process(write)
-
-
 class SchemasTests(unittest.TestCase):
     databases = ("default",)
 
     @classmethod
     def setUpClass(cls):
         cls.addClassCleanup(connection.close)
-        cls.other_process = OtherProcess(cls)
+        OtherProcess(cls)
 
     @settings(at_any_speed, max_examples=40)
     @given(st.deferred(tables))

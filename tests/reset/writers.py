@@ -35,6 +35,8 @@ while True:
 class OtherProcess:
     """Writes over a connection of its own, for as long as a test class runs."""
 
+    running = None
+
     def __init__(self, cls):
         self._process = subprocess.Popen(
             [sys.executable, "-c", _SERVE],
@@ -45,6 +47,7 @@ class OtherProcess:
         )
         cls.addClassCleanup(self._close)
         self._send(connection.settings_dict["NAME"])
+        OtherProcess.running = self
 
     def __call__(self, write):
         self._send(write)
@@ -56,6 +59,7 @@ class OtherProcess:
         self._process.stdin.flush()
 
     def _close(self):
+        OtherProcess.running = None
         self._process.stdin.close()
         self._process.wait(60)
         self._process.stdout.close()
@@ -75,6 +79,10 @@ def in_a_thread(write):
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
+
+
+def another_process(write):
+    OtherProcess.running(write)
 
 
 def rolled_back(write):
