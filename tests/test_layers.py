@@ -22,7 +22,7 @@ class ImportContractTests(unittest.TestCase):
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         output = completed.stdout + completed.stderr

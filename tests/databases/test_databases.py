@@ -166,7 +166,7 @@ class EveryDatabaseTests(NoAtomicMixin, TestCase):
         waiter.connection.inc_thread_sharing()
         thread.start()
         # Asked often, as some sources would answer the same for ever then.
-        is_seen = poll(lambda: database.waiting_pids(pids) == {waiting}, 10)
+        is_seen = poll(lambda: database.waiting_pids(pids) == {waiting})
         self.assertEqual(database.waiting_pids([holding]), set())
         database.terminate(waiting)
         thread.join()

@@ -18,7 +18,7 @@ from django_txtest.embedded.address import Address
 from django_txtest.embedded.binaries import Found, search
 
 ROOT = Path(__file__).resolve().parents[2]
-BOUND = 90  # seconds: generous, since only a failure waits that long
+BOUND = 300  # seconds: generous, since only a failure waits that long
 
 PRELUDE = """
 import json, os, signal, sys, time

@@ -25,7 +25,7 @@ class ShellTests(NoAtomicMixin, TestCase):
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 

@@ -87,7 +87,7 @@ call_concurrently(1, targets.add)
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         self.assertIn("RuntimeError: no database for you", completed.stderr)
