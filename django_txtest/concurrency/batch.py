@@ -19,6 +19,8 @@ from django_txtest.outcomes import Outcome
 
 #: How long all calls together may take to get ready, in seconds.
 START_TIMEOUT = 120.0
+#: How long what has sent its outcome gets to end by itself, in seconds.
+EXIT_TIMEOUT = 5.0
 #: After how long in all meetings end for a batch, as the calls wait in other ways.
 MEETINGS_TIMEOUT = 10.0
 #: How often it is looked whether a call has died without a word, in seconds.
@@ -53,7 +55,7 @@ class Participant(ABC):
 
     def go(self) -> None:
         """Let it make its call."""
-        self.started = time.monotonic()
+        self.started = self.heard = time.monotonic()
         self.send()
 
     def send(self, word: Any = None) -> None:
@@ -84,6 +86,13 @@ class Participant(ABC):
     def take(self, content: Any) -> None:  # noqa: B027 - a thread has nothing to take
         """Take in what came with the last message."""
 
+    def clear_up(self) -> None:  # noqa: B027 - a thread does not die
+        """End what it left behind when it died, as others may wait for that."""
+
+    @abstractmethod
+    def busy(self) -> float:
+        """Return for how long, in seconds, it has not been asleep; see `busy_time`."""
+
     @abstractmethod
     def is_alive(self) -> bool:
         """Tell whether the thread or process has not ended."""
@@ -103,9 +112,27 @@ def conduct(
     batch = _Batch(participants, meet, timeout)
     try:
         batch.get_ready(time.monotonic() + START_TIMEOUT)
-        batch.run(time.monotonic() + timeout)
+        deadline = time.monotonic() + timeout
+        batch.start()
+        batch.run(deadline)
     finally:
         batch.close()
+
+
+def busy_time(task: str) -> float:
+    """Return for how long a task has run, or was kept from a processor, in seconds.
+
+    What is slow, or slowed down by others, is not what waits for a lock.
+
+    :param task: its folder in /proc.
+    :returns: 0 where the system does not tell.
+    """
+    try:
+        with open(f"{task}/schedstat", "rb") as file:
+            running, kept, *_ = file.read().split()
+    except (OSError, ValueError):
+        return 0.0
+    return (int(running) + int(kept)) / 1e9
 
 
 class _Batch:
@@ -117,6 +144,8 @@ class _Batch:
         self._timeout = timeout
         self._meeting = Meeting(len(participants))
         self._meeting_ends: float | None = None
+        #: For each call when it was heard, and how busy it was at the next look.
+        self._looks: dict[int, tuple[float, float]] = {}
         self._locks = LockWatch()
         self._progress = _Progress()
 
@@ -130,6 +159,9 @@ class _Batch:
         for number, participant in enumerate(self._participants):
             if participant.is_over or not participant.is_ready:
                 self._meeting.finish(number)
+
+    def start(self) -> None:
+        """Let all begin that are ready, if they are to begin together."""
         if self._meet is not None:
             for participant in self._participants:
                 if participant.is_ready and not participant.is_over:
@@ -148,6 +180,7 @@ class _Batch:
             if self._hear(waiting, until):
                 wait_for_locks = 0.001
             elif time.monotonic() >= deadline:
+                self._hear_the_rest(waiting)
                 return
             elif awaited:
                 self._release(self._blocked(awaited))
@@ -176,8 +209,16 @@ class _Batch:
                     self._take(participant)
         return True
 
+    def _hear_the_rest(self, waiting: Sequence[Participant]) -> None:
+        """Take in what was said in time, though this process was late to hear it."""
+        for participant in waiting:
+            while not participant.is_over and participant.channel.poll():
+                participant.receive()
+
     def _take(self, participant: Participant) -> None:
         kind = participant.receive()
+        if participant.is_dead:
+            participant.clear_up()
         number = self._participants.index(participant)
         if kind == READY and self._meet is None:
             participant.go()
@@ -198,10 +239,20 @@ class _Batch:
             self._meeting_ends = now + MEETINGS_TIMEOUT
         if now > self._meeting_ends:
             return numbers
-        silence = {n: now - self._participants[n].heard for n in numbers}
+        silence = {n: self._silence(n, now) for n in numbers}
         sessions = {n: self._participants[n].sessions for n in numbers}
         # Not so long that the time of those that are held is over with it.
         return self._locks.blocked(sessions, silence, self._timeout / 4)
+
+    def _silence(self, number: int, now: float) -> float:
+        """Return for how long a call was asleep since it was last heard."""
+        heard, busy = (
+            self._participants[number].heard,
+            self._participants[number].busy(),
+        )
+        if number not in self._looks or self._looks[number][0] != heard:
+            self._looks[number] = heard, busy
+        return now - heard - (busy - self._looks[number][1])
 
 
 class _Progress:

@@ -88,6 +88,16 @@ def frames_of_call(frames: Sequence[str]) -> str:
     return "\n".join(frame.rstrip("\n") for frame in frames)
 
 
+def has_whole_call(frames: Sequence[str]) -> bool:
+    """Tell whether a stack, the most recent call first, goes down to the target.
+
+    Or as far as faulthandler writes it: what is too deep ends with dots.
+    """
+    return any(f'File "{__file__}"' in frame for frame in frames) or (
+        bool(frames) and frames[-1].strip() == "..."
+    )
+
+
 async def _wait_for(value: Awaitable[Any]) -> Any:
     return await value
 

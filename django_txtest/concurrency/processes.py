@@ -16,22 +16,25 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import IO, Any, TextIO
 
-from django.db import connections
+from django.db import Error, connections
 
 from django_txtest.concurrency import measuring
-from django_txtest.concurrency.batch import START_TIMEOUT, Participant
-from django_txtest.concurrency.calls import Call, frames_of_call
+from django_txtest.concurrency.batch import (
+    EXIT_TIMEOUT,
+    START_TIMEOUT,
+    Participant,
+    busy_time,
+)
+from django_txtest.concurrency.calls import Call, frames_of_call, has_whole_call
 from django_txtest.concurrency.child import STACK_SIGNAL
 from django_txtest.databases import get_database
 from django_txtest.exceptions import CallError, CallTimeout, ChildCrashed, PicklingError
 from django_txtest.outcomes import Outcome
 
-#: How long a process gets to exit by itself after it has sent its outcome.
-EXIT_TIMEOUT = 5.0
 #: How long a process gets to exit after SIGTERM.
 TERM_TIMEOUT = 0.5
 #: How long a process that is late gets to write its stack, in seconds.
-STACK_TIMEOUT = 0.2
+STACK_TIMEOUT = 0.4
 
 
 class ProcessParticipant(Participant):
@@ -49,7 +52,6 @@ class ProcessParticipant(Participant):
         self._has_threads = False
         self._ended_by_itself: bool | None = None
         self._timeout = 0.0
-        self._stack = ""
         self._stdout, self._stderr, self._stack_file = (
             tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by close()
             for _ in range(3)
@@ -70,6 +72,15 @@ class ProcessParticipant(Participant):
         """Take in the outcome, and what was measured on the way to it."""
         self._packed_outcome, measured, self._has_threads = content
         measuring.add(measured)
+
+    def clear_up(self) -> None:
+        """End the sessions of the process, whose locks may outlive it."""
+        with suppress(Error):  # it is tried again at the end of the batch
+            _end_sessions([self], list(self.sessions))
+
+    def busy(self) -> float:
+        """Return for how long the process has not been asleep."""
+        return busy_time(f"/proc/{self.pid}")
 
     def is_alive(self) -> bool:
         """Tell whether the process has not ended."""
@@ -126,17 +137,20 @@ class ProcessParticipant(Participant):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, STACK_SIGNAL)
 
-    def read_stack(self, deadline: float) -> None:
-        """Take in where the process was, once it has said so."""
-        while self.is_ready and not os.fstat(self._stack_file.fileno()).st_size:
+    def await_stack(self, deadline: float) -> None:
+        """Wait until the process has written where it is."""
+        while self.is_ready and not has_whole_call(self._stack()):
             if time.monotonic() > deadline:
                 return
-            time.sleep(0.005)
-        time.sleep(0.005)  # it is written line by line
-        text = _take_text(self._stack_file)
-        # The most recent call is first, and what made the call is last.
-        frames = [line for line in text.splitlines() if line.startswith("  File")]
-        self._stack = frames_of_call(frames[::-1])
+            time.sleep(0.002)
+
+    def _stack(self) -> list[str]:
+        """Return the frames that the process has written, the most recent first."""
+        # Read without a seek: the position in the file is the process's, too.
+        fd = self._stack_file.fileno()
+        text = os.pread(fd, os.fstat(fd).st_size, 0).decode(errors="replace")
+        lines = text.splitlines(keepends=True)
+        return [line for line in lines if line.startswith("  ") and line.endswith("\n")]
 
     def outcome(self) -> Outcome:
         """Return what became of the call; show what the process printed."""
@@ -168,7 +182,7 @@ class ProcessParticipant(Participant):
         if not self.is_ready:
             late = CallTimeout(label, START_TIMEOUT, stderr, started=False)
             return Outcome(error=late)
-        late = CallTimeout(label, self._timeout, self._stack)
+        late = CallTimeout(label, self._timeout, frames_of_call(self._stack()[::-1]))
         return Outcome(error=late, started=self.started, duration=self._timeout)
 
     def close(self) -> None:
@@ -186,7 +200,7 @@ def end_late(processes: Sequence[ProcessParticipant]) -> None:
         process.ask_for_stack()
     deadline = time.monotonic() + STACK_TIMEOUT
     for process in late:
-        process.read_stack(deadline)
+        process.await_stack(deadline)
         process.signal(signal.SIGTERM)
     _end(late, TERM_TIMEOUT)
 
@@ -198,6 +212,12 @@ def end_all(processes: Sequence[ProcessParticipant], aliases: Sequence[str]) -> 
     is_clean = [*_end(late, 0.0), *_end(over, EXIT_TIMEOUT)]
     if all(is_clean):
         return
+    _end_sessions(processes, aliases)
+
+
+def _end_sessions(
+    processes: Sequence[ProcessParticipant], aliases: Sequence[str]
+) -> None:
     names = [process.application_name for process in processes]
     for alias in aliases:
         with get_database(connections[alias]).second_connection() as database:

@@ -15,7 +15,13 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from django_txtest.concurrency.batch import START_TIMEOUT, Participant, conduct
+from django_txtest.concurrency.batch import (
+    EXIT_TIMEOUT,
+    START_TIMEOUT,
+    Participant,
+    busy_time,
+    conduct,
+)
 from django_txtest.concurrency.calls import Call, frames_of_call
 from django_txtest.concurrency.child import take_part
 from django_txtest.concurrency.line import DONE, Line
@@ -42,7 +48,7 @@ def run_in_threads(
             thread.start()
         conduct(threads, meet, timeout)
     finally:
-        _wait([thread for thread in threads if thread.is_done])
+        _wait([thread for thread in threads if thread.is_done], EXIT_TIMEOUT)
         for thread in threads:
             thread.note_stack()
             thread.channel.close()  # what has not begun will not begin any more
@@ -83,6 +89,10 @@ class ThreadParticipant(Participant):
     def is_alive(self) -> bool:
         """Tell whether the thread has not finished."""
         return not self.finished.is_set()
+
+    def busy(self) -> float:
+        """Return for how long the thread has not been asleep."""
+        return busy_time(f"/proc/self/task/{self._thread.native_id}")
 
     @property
     def is_late(self) -> bool:
@@ -153,15 +163,15 @@ def _end(threads: Sequence[ThreadParticipant]) -> None:
             if pid is not None and connection.connection is not None:
                 with get_database(connection).second_connection() as other:
                     other.cancel(pid)
-    _wait(threads)
+    _wait(threads, GRACE)
     for thread in threads:
         if thread.is_late:
             for connection, _ in thread.connections:
                 end_connection(connection)
-    _wait(threads)
+    _wait(threads, GRACE)
 
 
-def _wait(threads: Sequence[ThreadParticipant]) -> None:
-    deadline = time.monotonic() + GRACE
+def _wait(threads: Sequence[ThreadParticipant], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     for thread in threads:
         thread.finished.wait(max(0.0, deadline - time.monotonic()))

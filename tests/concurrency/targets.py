@@ -141,18 +141,44 @@ def kill_itself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def hang(path: str | None = None) -> None:
+def tell(path: Path) -> None:
+    """Let the file be there, with the number of this process in it."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(str(os.getpid()))
+    new.rename(path)
+
+
+def wait_for(*paths: Path) -> None:
+    while not all(path.exists() for path in paths):
+        time.sleep(0.01)
+
+
+def hang(path: Path | None = None) -> None:
     if path:
-        Path(path).write_text(str(os.getpid()))
+        tell(path)
     released.wait(600)
 
 
-def hang_stubbornly() -> None:
+def hang_after_a_write(path: Path) -> None:
+    """Hang once the others, which do not write, have finished."""
+    Genre.objects.create(name="written")
+    hang(path)
+
+
+def hang_and_create(path: Path) -> None:
+    hang(path)
+    Book.objects.create(title="late")
+
+
+def hang_stubbornly(path: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    tell(path)
     time.sleep(600)
 
 
-def hang_in_the_database() -> None:
+def hang_in_the_database(path: Path | None = None) -> None:
+    if path:
+        tell(path)
     sleep = "SLEEP" if connection.vendor == "mysql" else "pg_sleep"
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {sleep}(600)")
@@ -164,13 +190,13 @@ def hold_a_lock_and_hang(pk: int) -> None:
         hang_in_the_database()
 
 
-def start_a_process(path: str) -> None:
+def start_a_process(path: Path) -> None:
     """Leave a process behind, with its number in `path`."""
     pid = os.fork()
     if pid == 0:
         time.sleep(600)
         os._exit(0)
-    Path(path).write_text(str(pid))
+    path.write_text(str(pid))
 
 
 def leave_a_forked_process_and_die() -> None:
@@ -188,11 +214,6 @@ def connect_again_and_hang(pk: int) -> None:
 def leave_a_thread_in_the_database() -> None:
     threading.Thread(target=hang_in_the_database, daemon=True).start()
     time.sleep(0.5)
-
-
-def sleep_and_create(seconds: float) -> None:
-    time.sleep(seconds)
-    Book.objects.create(title="late")
 
 
 @dataclass

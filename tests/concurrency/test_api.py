@@ -33,6 +33,7 @@ from django_txtest import (
     make_concurrent_calls,
     run_concurrently,
 )
+from django_txtest.concurrency import processes
 from django_txtest.exceptions import (
     AtomicBlockError,
     DatabaseNotAllowed,
@@ -42,8 +43,9 @@ from django_txtest.exceptions import (
     TxTestError,
 )
 from tests.concurrency import targets
+from tests.concurrency.clock import TIMEOUT, time_passes_when
 from tests.library.models import Book
-from tests.utils import ROOT, SessionsMixin, poll
+from tests.utils import ROOT, SessionsMixin, other_sessions, poll
 
 MODULE = "tests.concurrency.targets"
 
@@ -235,6 +237,23 @@ class InlineTests(EveryModeMixin, NoAtomicMixin, TestCase):
 class ConcurrentMixin(SessionsMixin, EveryModeMixin):
     """What calls do that are made at the same time."""
 
+    def setUp(self):
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        #: Is there when a call hangs.
+        self.hangs = self.folder / "hangs"
+
+    def tearDown(self):
+        targets.released.set()
+        self.assertTrue(poll(lambda: not call_threads()))
+        targets.released.clear()
+
+    def run_until(self, condition, *calls) -> Results:
+        """Make the calls; their time is up when the condition holds."""
+        with time_passes_when(condition):
+            return self.run_calls(*calls, timeout=TIMEOUT)
+
     def test_a_lost_update_is_seen(self):
         book = Book.objects.create(title="Emma", copies=10)
         self.run_calls(*[(targets.borrow, [book.pk], {})] * 5)
@@ -249,7 +268,14 @@ class ConcurrentMixin(SessionsMixin, EveryModeMixin):
         self.assertEqual(sorted(results), [5, 6, 7, 8, 9])
 
     def test_they_overlap(self):
-        results = self.run_calls(*[(time.sleep, [0.5], {})] * 3)
+        paths = [self.folder / str(number) for number in range(3)]
+
+        def gather(path):
+            targets.tell(path)
+            targets.wait_for(*paths)
+
+        results = self.run_calls(*[partial(gather, path) for path in paths])
+        results.raise_errors()
         starts = [outcome.started for outcome in results.outcomes]
         self.assertEqual(results.skew, max(starts) - min(starts))
         ends = [outcome.started + outcome.duration for outcome in results.outcomes]
@@ -261,13 +287,15 @@ class ConcurrentMixin(SessionsMixin, EveryModeMixin):
             self.assertNoSessions()
 
     def test_a_timeout(self):
-        hung, added = self.run_calls((targets.hang, {}), targets.add, timeout=1)
+        hang = partial(targets.hang_after_a_write, self.hangs)
+        with mock.patch.object(processes, "STACK_TIMEOUT", TIMEOUT):
+            hung, added = self.run_until(self.hangs.exists, hang, targets.add)
         self.assertEqual(added, 0)
         self.assertIsInstance(hung, CallTimeout)
-        self.assertIn("timeout of 1 s", str(hung))
+        self.assertIn("timeout of 120 s", str(hung))
         first, *_ = hung.stack.splitlines()
         self.assertIn("targets.py", first)
-        self.assertIn("in hang", first)
+        self.assertIn("in hang_after_a_write", first)
         self.assertIn(hung.stack.splitlines()[-1].strip(), str(hung))
 
     def test_a_timeout_in_the_database(self):
@@ -275,7 +303,7 @@ class ConcurrentMixin(SessionsMixin, EveryModeMixin):
             self.skipTest("nothing of SQLite waits for longer than its own limit")
         book = Book.objects.create(title="Emma")
         call = (targets.hold_a_lock_and_hang, [book.pk], {})
-        [hung] = self.run_calls(call, timeout=1)
+        [hung] = self.run_until(one_sleeps, call)
         self.assertIsInstance(hung, CallTimeout)
         self.assertNoSessions()
         with transaction.atomic():
@@ -286,31 +314,39 @@ class ConcurrentMixin(SessionsMixin, EveryModeMixin):
             self.skipTest("SQLite has no sessions to count")
         book = Book.objects.create(title="Emma")
         call = (targets.connect_again_and_hang, [book.pk], {})
-        [hung] = self.run_calls(call, timeout=1)
+        [hung] = self.run_until(one_sleeps, call)
         self.assertIsInstance(hung, CallTimeout)
         self.assertNoSessions()
 
     def test_a_late_call_writes_no_more(self):
-        [hung] = self.run_calls((targets.sleep_and_create, [3], {}), timeout=0.5)
+        hang = partial(targets.hang_and_create, self.hangs)
+        [hung] = self.run_until(self.hangs.exists, hang)
+        targets.released.set()
         self.assertIsInstance(hung, CallTimeout)
         self.assertEqual(hung.goes_on, self.using == "threads")
         self.assertEqual("cannot be ended and goes on" in str(hung), hung.goes_on)
-        self.assertTrue(poll(lambda: not call_threads("sleep_and_create")))
+        self.assertTrue(poll(lambda: not call_threads()))
         self.assertEqual(targets.titles(), [])
 
     def test_ctrl_c(self):
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.addCleanup(signal.signal, signal.SIGINT, before)
-        timer = threading.Timer(2, os.kill, [os.getpid(), signal.SIGINT])
-        timer.start()
+        paths = [self.folder / name for name in ("one", "two")]
+
+        def interrupt():
+            targets.wait_for(*paths)
+            os.kill(os.getpid(), signal.SIGINT)
+
         hang = targets.hang
         if connection.vendor != "sqlite":
             hang = targets.hang_in_the_database
+        thread = threading.Thread(target=interrupt, daemon=True)
         with self.assertRaises(KeyboardInterrupt):
-            self.run_calls(hang, hang)
-        timer.join()
+            thread.start()
+            self.run_calls(*[(hang, [path], {}) for path in paths])
+        thread.join()
         if connection.vendor != "sqlite":
-            self.assertEqual(call_threads("hang_in_the_database"), [])
+            self.assertTrue(poll(lambda: not call_threads("hang_in_the_database")))
             self.assertNoSessions()
 
     def test_atomic_blocks_are_refused(self):
@@ -344,28 +380,49 @@ class ConcurrentMixin(SessionsMixin, EveryModeMixin):
         self.assertFalse(Book.objects.exists())
 
     def test_a_call_that_is_held_does_not_pay_for_one_that_hangs(self):
-        hung, pk = self.run_calls(
-            targets.hang, (targets.create, ["Emma"], {}), timeout=1.5
-        )
-        self.assertIsInstance(hung, CallTimeout)
-        self.assertIsNotNone(hung and pk)
-        self.assertNotIsInstance(pk, CallError)
+        def wait_for_it():
+            targets.tell(self.hangs)
+            while not Book.objects.exists():
+                time.sleep(0.01)
+
+        with time_passes_when(self.hangs.exists, TIMEOUT / 3):
+            results = self.run_calls(
+                wait_for_it, (targets.create, ["Emma"], {}), timeout=TIMEOUT
+            )
+        results.raise_errors()
 
     def test_keyboard_interrupt_is_an_error_of_the_call(self):
         [error] = self.run_calls(targets.press_ctrl_c)
         self.assertIsInstance(error.original, KeyboardInterrupt)
 
     def test_progress_on_a_terminal(self):
+        shown = self.folder / "shown"
+
         class Terminal(StringIO):
             def isatty(self):
                 return True
 
-        for stream, is_shown in ((Terminal(), True), (StringIO(), False)):
-            with redirect_stderr(stream), redirect_stdout(StringIO()):
-                run_concurrently([(time.sleep, [1.8], {})], using=self.using)
-            shown = "s: waiting for call 1 (time:sleep)" in stream.getvalue()
-            self.assertEqual(shown, is_shown)
-            self.assertEqual(stream.getvalue().endswith("\r\x1b[K"), is_shown)
+            def flush(self):
+                if "s: waiting for call 1 (" in self.getvalue():
+                    targets.tell(shown)
+
+        hangs = self.hangs
+
+        def go_on():
+            targets.tell(hangs)
+            time.sleep(0.5)
+
+        with redirect_stderr(Terminal()) as stream, redirect_stdout(StringIO()):
+            call = (targets.wait_for, [shown], {})
+            run_concurrently([call], using=self.using).raise_errors()
+        self.assertTrue(stream.getvalue().endswith("\r\x1b[K"))
+        with (
+            redirect_stderr(StringIO()) as stream,
+            redirect_stdout(StringIO()),
+            time_passes_when(self.hangs.exists, TIMEOUT / 2),
+        ):
+            run_concurrently([go_on], using=self.using, timeout=TIMEOUT)
+        self.assertEqual(stream.getvalue(), "")
 
     def test_a_database_that_cannot_be_reached(self):
         wrong = {**connection.settings_dict, "NAME": "/no/such/database"}
@@ -384,14 +441,25 @@ class ThreadTests(ConcurrentMixin, NoAtomicMixin, TestCase):
     databases = ("default", "replica")
     using = "threads"
 
-    def tearDown(self):
-        targets.released.set()
-        self.assertTrue(poll(lambda: not call_threads()))
-        targets.released.clear()
-
     def test_no_thread_is_left(self):
         self.run_calls(*[targets.add] * 3)
         self.assertEqual(call_threads("add"), [])
+
+    def test_what_was_done_in_time_counts_though_it_is_heard_too_late(self):
+        end = self.folder / "end"
+
+        def call():
+            targets.tell(self.hangs)
+            targets.wait_for(end)
+
+        def is_done():
+            """Let the call go on and finish while its batch does something else."""
+            if not self.hangs.exists():
+                return False
+            targets.tell(end)
+            return poll(lambda: not call_threads())
+
+        self.run_until(is_done, call).raise_errors()
 
     def test_results_that_cannot_be_pickled(self):
         [lock] = self.run_calls(targets.return_unpicklable)
@@ -460,13 +528,15 @@ class ProcessMixin(ConcurrentMixin):
         self.assertIn("caf\\xe9", stream.read())
 
     def test_a_child_that_ignores_sigterm(self):
-        [hung] = self.run_calls(targets.hang_stubbornly, timeout=1)
-        self.assertIsInstance(hung, CallTimeout)
+        hang = partial(targets.hang_stubbornly, self.hangs)
+        results = self.run_until(self.hangs.exists, hang)
+        self.assertIsInstance(results[0], CallTimeout)
+        self.assertEqual(results.outcomes[0].exitcode, -signal.SIGKILL)
 
     def test_processes_of_a_call_end_with_it(self):
         with TemporaryDirectory() as folder:
             path = Path(folder, "pid")
-            self.run_calls((targets.start_a_process, {"path": str(path)}))
+            self.run_calls((targets.start_a_process, {"path": path}))
             pid = int(path.read_text())
         self.assertTrue(poll(lambda: has_ended(pid)))
 
@@ -511,18 +581,15 @@ class ProcessMixin(ConcurrentMixin):
         self.assertEqual(set(os.listdir("/dev/fd")), descriptors)
 
     def test_they_end_with_the_parent(self):
-        with TemporaryDirectory() as folder:
-            path = Path(folder, "pid")
+        using, path = self.using, self.hangs
 
-            def hang_two_levels_down():
-                call = (targets.hang, {"path": str(path)})
-                return run_concurrently([call], using=using).outcomes
+        def hang_two_levels_down():
+            call = (targets.hang, {"path": path})
+            return run_concurrently([call], using=using).outcomes
 
-            using = self.using
-            timeout = 15 if using == "spawn" else 3  # there has to be time to start
-            [hung] = self.run_calls(hang_two_levels_down, timeout=timeout)
-            self.assertIsInstance(hung, CallTimeout, hung)
-            pid = int(path.read_text())
+        [hung] = self.run_until(path.exists, hang_two_levels_down)
+        self.assertIsInstance(hung, CallTimeout, hung)
+        pid = int(path.read_text())
         self.assertTrue(poll(lambda: has_ended(pid)))
 
 
@@ -616,7 +683,8 @@ class ForkTests(ProcessMixin, NoAtomicMixin, TestCase):
         self.assertEqual(len({os.getpid(), *pids}), 3)
 
     def test_connection_pools_of_the_parent_stay_as_they_are(self):
-        if importlib.util.find_spec("psycopg_pool") is None:
+        has_pools = importlib.util.find_spec("psycopg_pool") is not None
+        if connection.vendor != "postgresql" or not has_pools:
             self.skipTest("pools are of psycopg 3, and a package of their own")
         pool = {"min_size": 1, "max_size": 4}
         options = {**connection.settings_dict["OPTIONS"], "pool": pool}
@@ -634,7 +702,7 @@ class ForkTests(ProcessMixin, NoAtomicMixin, TestCase):
                 self.assertNotIn(os.getpid(), [each.pid for each in results.outcomes])
                 # More than the pool has: all connect before any begins.
                 calls = [targets.titles] * 5
-                results = run_concurrently(calls, using="threads", timeout=5)
+                results = run_concurrently(calls, using="threads")
                 self.assertEqual(results, [["Emma"]] * 5)
                 self.assertIs(connection.pool, before)
                 self.assertEqual(targets.titles(), ["Emma"])
@@ -785,6 +853,11 @@ def call_threads(name: str = "") -> list[threading.Thread]:
         for thread in threading.enumerate()
         if thread.name.startswith("txtest call") and thread.name.endswith(end)
     ]
+
+
+def one_sleeps() -> bool:
+    """Tell whether a call hangs in the database."""
+    return any("sleep(600)" in str(each).lower() for each in other_sessions())
 
 
 def has_ended(pid: int) -> bool:

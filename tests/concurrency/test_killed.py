@@ -34,13 +34,26 @@ def in_a_transaction() -> None:
         kill_itself()
 
 
-def in_a_long_statement() -> None:
-    threading.Timer(0.2, kill_itself).start()
-    if connection.vendor == "sqlite":
-        time.sleep(60)
+def in_a_long_statement(written: Path, writes: Path) -> None:
+    """Be killed once another one is about to wait for the rows that this one wrote."""
+
+    def wait_and_die() -> None:
+        targets.wait_for(writes)
+        kill_itself()
+
+    threading.Thread(target=wait_and_die).start()
     with transaction.atomic():
         Book.objects.update(copies=7)
+        targets.tell(written)
+        if connection.vendor == "sqlite":
+            time.sleep(600)
         targets.hang_in_the_database()
+
+
+def write_what_it_wrote(written: Path, writes: Path) -> int:
+    targets.wait_for(written)
+    targets.tell(writes)
+    return Book.objects.update(copies=2)
 
 
 def after_a_commit() -> None:
@@ -68,8 +81,7 @@ def while_a_write_is_held(path: Path) -> None:
 
 
 def write_after_it(path: Path) -> int:
-    while not path.exists():
-        time.sleep(0.01)
+    targets.wait_for(path)
     with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
     return Book.objects.update(copies=2)
@@ -84,6 +96,9 @@ class KilledMixin(SessionsMixin):
     using: str
 
     def setUp(self):
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
         Book.objects.create(title="of the test", copies=1)
 
     def assertOthersAreUnharmed(self, target, write=write_late):
@@ -98,7 +113,7 @@ class KilledMixin(SessionsMixin):
             Book.objects.update(copies=3)
 
     def run_calls(self, calls):
-        return run_concurrently(calls, using=self.using, timeout=20)
+        return run_concurrently(calls, using=self.using, timeout=60)
 
     def test_in_a_call(self):
         self.assertOthersAreUnharmed(kill_itself)
@@ -107,8 +122,14 @@ class KilledMixin(SessionsMixin):
         self.assertOthersAreUnharmed(in_a_transaction)
         self.assertFalse(Book.objects.filter(copies=7).exists())
 
+    # Else the write would be held for a second, as the other one waits for it.
+    @patch.multiple(locks, SILENCE=0, SILENCE_WITHOUT_PROOF=0)
     def test_in_a_long_statement(self):
-        self.assertOthersAreUnharmed(in_a_long_statement)
+        paths = self.folder / "written", self.folder / "writes"
+        self.assertOthersAreUnharmed(
+            partial(in_a_long_statement, *paths), partial(write_what_it_wrote, *paths)
+        )
+        self.assertFalse(Book.objects.filter(copies=7).exists())
 
     def test_after_a_commit(self):
         self.assertOthersAreUnharmed(after_a_commit)
@@ -120,11 +141,10 @@ class KilledMixin(SessionsMixin):
     # Else the other, which is silent, is taken for waiting, and the write is made.
     @patch.multiple(locks, SILENCE=60, SILENCE_WITHOUT_PROOF=60)
     def test_while_a_write_is_held(self):
-        with TemporaryDirectory() as folder:
-            path = Path(folder, "lock")
-            self.assertOthersAreUnharmed(
-                partial(while_a_write_is_held, path), partial(write_after_it, path)
-            )
+        path = self.folder / "lock"
+        self.assertOthersAreUnharmed(
+            partial(while_a_write_is_held, path), partial(write_after_it, path)
+        )
         self.assertFalse(Book.objects.filter(title="never").exists())
 
 
@@ -156,4 +176,4 @@ class SpawnTests(KilledMixin, NoAtomicMixin, TestCase):
 class WorkersTests(KilledMixin, NoAtomicMixin, TestCase):
     def run_calls(self, calls):
         with workers(3, using="fork") as pool:
-            return pool.run_concurrently(calls, timeout=20)
+            return pool.run_concurrently(calls, timeout=60)

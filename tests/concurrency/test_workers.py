@@ -3,22 +3,31 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
 
 from django.db import connection, transaction
 from django.test import TestCase, override_settings
 
 from django_txtest import CallTimeout, ChildCrashed, NoAtomicMixin, workers
+from django_txtest.concurrency import processes
 from django_txtest.exceptions import AtomicBlockError, InvalidCall, PicklingError
 from tests.concurrency import targets
+from tests.concurrency.clock import TIMEOUT, time_passes_when
 from tests.concurrency.test_races import lend
 from tests.library.models import Book
 from tests.utils import SessionsMixin, poll
 
 
 class WorkersTests(SessionsMixin, NoAtomicMixin, TestCase):
+    def setUp(self):
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
     def test_batch_after_batch_in_the_same_processes(self):
         with workers(3, using="fork") as pool:
             pids = pool.call_concurrently(3, targets.pid)
@@ -58,9 +67,15 @@ class WorkersTests(SessionsMixin, NoAtomicMixin, TestCase):
             killed, added = pool.make_concurrent_calls(targets.kill_itself, targets.add)
             self.assertIsInstance(killed, ChildCrashed)
             self.assertEqual(added, 0)
-            hung, added = pool.run_concurrently(
-                [targets.hang, targets.add], timeout=0.5
-            )
+            hangs = self.folder / "hangs"
+            with (
+                time_passes_when(hangs.exists),
+                mock.patch.object(processes, "STACK_TIMEOUT", TIMEOUT),
+            ):
+                hung, added = pool.run_concurrently(
+                    [(targets.hang_after_a_write, [hangs], {}), targets.add],
+                    timeout=TIMEOUT,
+                )
             self.assertIsInstance(hung, CallTimeout)
             self.assertIn("hang", hung.stack)
             self.assertEqual(added, 0)
@@ -83,13 +98,16 @@ class WorkersTests(SessionsMixin, NoAtomicMixin, TestCase):
         def interrupt(*args):
             raise ZeroDivisionError
 
+        def hang():
+            os.kill(os.getppid(), signal.SIGALRM)
+            targets.hang()
+
         before = signal.signal(signal.SIGALRM, interrupt)
         self.addCleanup(signal.signal, signal.SIGALRM, before)
         with workers(2, using="fork") as pool:
             before = resources()
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
             with self.assertRaises(ZeroDivisionError):
-                pool.call_concurrently(2, time.sleep, 1)
+                pool.make_concurrent_calls(hang, targets.hang)
             self.assertLess(resources(), before)
             for number in range(3):
                 self.assertEqual(
