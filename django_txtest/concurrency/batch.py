@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from django_txtest.concurrency.calls import Call
-from django_txtest.concurrency.line import DONE, OPENED, READY, WRITE
+from django_txtest.concurrency.line import DONE, OPENED, READY, REFUSED, WRITE
 from django_txtest.concurrency.locks import LockWatch
 from django_txtest.concurrency.meeting import Meeting
 from django_txtest.outcomes import Outcome
@@ -44,6 +44,8 @@ class Participant(ABC):
         #: Whether it ended without a word on its call.
         self.is_dead = False
         self.is_done = False
+        #: Whether it asks for a lock again and again.
+        self.is_refused = False
         #: When it was told to begin, and last heard of, on the monotonic clock.
         self.started: float | None = None
         self.heard = 0.0
@@ -78,6 +80,7 @@ class Participant(ABC):
             alias, pid = content
             self.sessions[alias].update([] if pid is None else [pid])
         self.is_ready = self.is_ready or kind == READY
+        self.is_refused = kind == REFUSED
         if kind == DONE:
             self.is_done = True
             self.take(content)
@@ -226,9 +229,11 @@ class _Batch:
             self._meeting.arrive(number)
         elif participant.is_over:
             self._meeting.finish(number)
-        self._release()
+        self._release(
+            [n for n, other in enumerate(self._participants) if other.is_refused]
+        )
 
-    def _release(self, blocked: Sequence[int] = ()) -> None:
+    def _release(self, blocked: Sequence[int]) -> None:
         for number in self._meeting.release(blocked):
             self._participants[number].heard = time.monotonic()
             self._participants[number].send()

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
@@ -21,6 +22,8 @@ READY = "ready"
 OPENED = "opened"
 #: It has come to a write, and waits for the batch's word.
 WRITE = "write"
+#: It asks for a lock again and again, without waiting for it.
+REFUSED = "refused"
 #: What it says last; from a process, with its outcome, pickled.
 DONE = "done"
 
@@ -36,6 +39,8 @@ class Line:
         self._owner = _here()
         self._threads = threads
         self._lock = threading.Lock()
+        #: The statements since the last write that were refused a lock.
+        self._refused: set[str] = set()
 
     def say(self, kind: str, content: Any = None) -> None:
         """Tell the batch something."""
@@ -74,6 +79,7 @@ class Line:
         :param connections: Django's; each is watched from its first use on.
         """
         watched: list[BaseDatabaseWrapper] = []
+        self._refused.clear()
 
         def watch(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
             if self._owner == _here() and connection not in watched:
@@ -100,10 +106,25 @@ class Line:
         context: Any,
     ) -> Any:
         # What the call has forked has this, too, but not the line.
-        if self._owner == _here() and is_write(_text(sql, context["connection"])):
+        if self._owner != _here():
+            return execute(sql, params, many, context)
+        text = _text(sql, context["connection"])
+        if is_write(text):
+            self._refused.clear()
             self.say(WRITE)
             self.hear()
-        return execute(sql, params, many, context)
+        try:
+            return execute(sql, params, many, context)
+        except DatabaseError as error:
+            if get_database(context["connection"]).is_lock_timeout(error):
+                self._note_refusal(text)
+            raise
+
+    def _note_refusal(self, sql: str) -> None:
+        # Once is no loop. Others are not to go on before a call that then does so.
+        if sql in self._refused:
+            self.say(REFUSED)
+        self._refused.add(sql)
 
 
 def _text(sql: Any, connection: BaseDatabaseWrapper) -> str:

@@ -63,7 +63,7 @@ class ProcessParticipant(Participant):
         :param timeout: how long it may take, in seconds.
         """
         self.call = call
-        self.is_ready = self.is_done = False
+        self.is_ready = self.is_done = self.is_refused = False
         self.started = None
         self._packed_outcome = None
         self._timeout = timeout

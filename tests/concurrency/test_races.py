@@ -10,7 +10,7 @@ from django.db.models import F
 from django.test import TestCase
 
 from django_txtest import NoAtomicMixin, run_concurrently
-from django_txtest.concurrency import locks
+from django_txtest.concurrency import batch, locks
 from tests.library.models import Book, Genre, Reader
 
 TRIALS = 10
@@ -55,6 +55,19 @@ def lend_with_a_lock(pk):
         book.copies += 1
         book.save()
         write_something_else()
+
+
+def lend_when_free(pk):
+    while True:
+        try:
+            with transaction.atomic():
+                book = Book.objects.select_for_update(nowait=True).get(pk=pk)
+                book.copies += 1
+                book.save()
+        except OperationalError:
+            time.sleep(0.001)
+        else:
+            return
 
 
 def lend_with_a_unique_constraint(pk):
@@ -122,6 +135,17 @@ class RacesMixin:
     def test_safe_with_a_unique_constraint(self):
         lost = self.lost(lend_with_a_unique_constraint, calls=5, only_one=True)
         self.assertEqual(lost, 0)
+
+    # By no time, and by no question to the server.
+    @mock.patch.object(batch, "MEETINGS_TIMEOUT", 600)
+    @mock.patch.object(locks.LockWatch, "blocked", return_value=[])
+    def test_loops_that_do_not_wait_for_a_lock(self, blocked):
+        if not connection.features.has_select_for_update_nowait:
+            self.skipTest("SQLite has no row locks")
+        pk = Book.objects.create(title="Emma", copies=0).pk
+        calls = [(lend_when_free, [pk], {})] * 3
+        run_concurrently(calls, using=self.using).raise_errors()
+        self.assertEqual(Book.objects.get(pk=pk).copies, 3)
 
     def test_a_deadlock(self):
         if connection.vendor == "sqlite":
