@@ -19,6 +19,7 @@ class SettingsTests(SimpleTestCase):
         self.assertEqual(settings.call_using, usual)
         self.assertEqual(settings.lock_timeout, 10.0)
         self.assertEqual(settings.step_timeout, 5.0)
+        self.assertEqual(settings.transcript, "auto")
         self.assertEqual(check_settings(None), [])
 
     @override_settings(TXTEST_LOCK_TIMEOUT=3)

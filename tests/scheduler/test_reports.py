@@ -103,6 +103,14 @@ class NearestSerialOrderTests(ReportTestCase):
         )
         self.assertEqual(Book.objects.get(pk=1000).copies, 5)
 
+    @on_postgresql
+    def test_the_whole_report(self):
+        lend = partial(calls.lend, 1000)
+        exploration = explore(
+            Session("alice", lend), Session("bob", lend), invariant=two_are_lent
+        )
+        self.assertGolden("broken_invariant", str(exploration))
+
     def test_results_that_differ(self):
         target = partial(calls.lend_by_check, 1000)
         Book.objects.update(copies=1)
