@@ -174,6 +174,8 @@ class Database:
         connection.needs_rollback = False
         connection.closed_in_transaction = False
         connection.run_on_commit = []
+        # Savepoints are numbered: the same code is to give them the same names again.
+        connection.clean_savepoints()
         if connection.connection is None:
             return
         try:

@@ -79,6 +79,11 @@ def get_or_create_reader(name):
     Reader.objects.get_or_create(name=name)
 
 
+@transaction.atomic
+def get_or_create_reader_in_atomic(name):
+    get_or_create_reader(name)
+
+
 def get_or_create_genre(name):
     genre, _ = Genre.objects.get_or_create(name=name)
     return genre

@@ -3,7 +3,7 @@ from __future__ import annotations
 import unittest
 from functools import partial
 
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 
 from django_txtest import TxTestCase, explore, replay
 from django_txtest.databases import get_database
@@ -123,8 +123,15 @@ class RaceTests(TxTestCase):
         self.assertFound(target, target, invariant=there_is_one)
         target = partial(calls.get_or_create_genre, "x")
         self.assertProved(target, target)
+        self.assertProved(*[transaction.atomic(target)] * 2)
         target = partial(calls.create_genre, "x")
         self.assertProved(target, target)
+
+    @on_postgresql
+    def test_get_or_create_within_a_transaction(self):
+        """Savepoints have the same names in each execution."""
+        target = partial(calls.get_or_create_reader_in_atomic, "x")
+        self.assertFound(target, target)
 
     def test_keys_may_differ(self):
         def create(name):
