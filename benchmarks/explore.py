@@ -1,49 +1,61 @@
-"""What it costs to find a race, and to prove its cure: the services of the shop.
+"""What it costs to find a race, and to prove its cure, beside frontrun 0.7.0.
 
-    python benchmarks/explore.py [--sqlite] [--sessions 2 3] [--json FILE]
+    python benchmarks/explore.py [--only TEXT] [--sessions 2 3] [--limit 60] [--no-peer]
+                                 [--json FILE]
+    python benchmarks/explore.py --executions 100000
 
-For each service of the example project, as it is first written and with its cure,
-prints the executions that it took, whether they were all that there are, and the
-milliseconds of each. The networks' latency of the shop is left out. Trust the counts
-and the ratio to bare round trips, not the times.
+The first explores the cases of `project/cases.py`, each with ours and with the peer, on
+the same server. The second makes that many executions in this process, and shows that
+nothing is left of them. Trust the counts and the ratios, not the times.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import sys
-import time
-import unittest
-from functools import partial
-from pathlib import Path
-from typing import Any
+
+# This folder has modules named as others are.
+del sys.path[0]
+
+import argparse  # noqa: E402
+import importlib.util  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import statistics  # noqa: E402
+import subprocess  # noqa: E402
+import time  # noqa: E402
+import unittest  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
+from functools import partial  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
-# In place of this folder, whose concurrent.py would hide that of the library.
-sys.path[:1] = [str(ROOT), str(ROOT / "example_project")]
+sys.path.insert(0, str(ROOT))
 
 from bootstrap import ensure_environment  # noqa: E402
 
-ROUND_TRIPS = 1000
-EXECUTIONS = 300
+PEER = "frontrun"
+#: How many executions are made of each case to see what one costs.
+SUSTAINED = 50
+#: Of ours, in seconds; it is to need far less.
+LIMIT = 60.0
+#: What the peer gets to end by itself after its limit, in seconds.
+GRACE = 30.0
 
 
 def main() -> None:
     """Run the benchmark."""
     options = parse()
-    ensure_environment(() if options.sqlite else ("postgres",))
-    if options.sqlite:
-        os.environ["DATABASE_URL"] = f"sqlite:///{ROOT}/explore.sqlite3"
-    os.environ["DJANGO_SETTINGS_MODULE"] = "shop_project.settings"
-    import django
+    ensure_environment(("postgres", "benchmark"))
+    with project() as server:
+        if options.executions:
+            from benchmarks.explore_leaks import leaks
 
-    django.setup()
-    from shop.throwaway import throwaway_database
-
-    with throwaway_database():
-        figures = measure(options)
+            figures = in_a_test(partial(leaks, options.executions))
+        else:
+            figures = in_a_test(partial(compare, options, server))
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=2))
 
@@ -51,107 +63,242 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--sqlite", action="store_true", help="use a SQLite file")
+    parser.add_argument("--only", metavar="TEXT", default="", help="cases that have it")
     parser.add_argument("--sessions", type=int, nargs="+", default=[2])
+    parser.add_argument(
+        "--limit", type=float, default=60.0, help="seconds that the peer gets for each"
+    )
+    parser.add_argument("--no-peer", action="store_true", help="explore with ours only")
+    parser.add_argument("--executions", type=int, metavar="N", help="look for leaks")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
     return parser.parse_args()
 
 
-def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Explore each service, in a test, and print a line for each."""
-    from django.db import connection, transaction
-    from django.db.models import F
+@contextmanager
+def project() -> Iterator[dict[str, Any]]:
+    """Set Django up, with a test database; yield the entry of the server."""
+    import django
 
-    from django_txtest import RandomScheduler, TxTestCase, explore
-    from shop import gateway
-    from shop.models import Account
-    from shop.races import RACES
-    from shop.services import fixed, racy
+    from django_txtest import embedded
 
-    gateway.LATENCY = 0
+    server = embedded.find_database()
+    os.environ |= {
+        "BENCHMARK_DATABASE": json.dumps(server),
+        "BENCHMARK_MANAGE_PY": "",
+        "DJANGO_SETTINGS_MODULE": "benchmarks.project.settings",
+        "PYTHONPATH": str(ROOT),
+    }
+    django.setup()
+    from django.db import connection
 
-    @transaction.atomic
-    def read_and_write(owner: str) -> None:
-        account = Account.objects.get(owner=owner)
-        Account.objects.filter(pk=account.pk).exists()
-        Account.objects.filter(pk=account.pk).update(balance=F("balance") - 1)
+    # With the process's id in it, the name is nobody else's.
+    connection.settings_dict["TEST"]["NAME"] = f"test_explore_{os.getpid()}"
+    connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+    try:
+        yield server
+    finally:
+        connection.creation.destroy_test_db(server["NAME"], verbosity=0)
 
-    figures: list[dict[str, Any]] = []
 
-    class Measurement(TxTestCase):
-        def test_services(self) -> None:
-            trip = round_trip(connection)
-            print(f"A bare round trip takes {trip:.3f} ms.")
-            for same, how in ((False, "wait for nothing"), (True, "wait")):
-                each = self.sustained(same)
-                print(
-                    f"An execution takes {each:.1f} ms where two sessions of four "
-                    f"statements {how}."
-                )
-                figures.append({"waits": same, "milliseconds": each, "trip": trip})
-            print()
-            print(f"{'':22} {'sessions':>8} {'executions':>10} {'':10} ms each    s")
-            for count in options.sessions:
-                for race in RACES:
-                    for services in (racy, fixed):
-                        self.explore(race, services, count)
+def in_a_test(act: Callable[[], Any]) -> Any:
+    """Call it in a test, as a user would."""
+    from django_txtest import TxTestCase
 
-        def sustained(self, same: bool) -> float:
-            """Return what an execution takes where there are many."""
-            names = ["ada", "ada" if same else "bob"]
-            for name in set(names):
-                Account.objects.create(owner=f"{name}@shop", balance=100)
-            calls = [partial(read_and_write, f"{name}@shop") for name in names]
-            found = explore(*calls, scheduler=RandomScheduler(1, EXECUTIONS))
-            found.raise_if_failed()
-            Account.objects.all().delete()
-            return 1000 * found.duration / found.executions
+    figures: list[Any] = []
 
-        def explore(self, race: Any, services: Any, count: int) -> None:
-            calls = [
-                partial(target, **arguments)
-                for target, arguments in race.calls(services, count)
-            ]
-            began = time.perf_counter()
-            found = explore(*calls, max_executions=10_000, max_time=60.0)
-            seconds = time.perf_counter() - began
-            verdict = "found" if found.failures else "cut short"
-            if found.exhausted:
-                verdict = "all"
-            version = services.__name__.rpartition(".")[2]
-            each = 1000 * seconds / found.executions
-            print(
-                f"{race.name:15} {version:6} {count:8} {found.executions:10} "
-                f"{verdict:10} {each:7.1f} {seconds:4.2f}",
-                flush=True,
-            )
-            figures.append(
-                {
-                    "service": race.name,
-                    "version": version,
-                    "sessions": count,
-                    "executions": found.executions,
-                    "verdict": verdict,
-                    "milliseconds": each,
-                    "seconds": seconds,
-                }
-            )
+    class Benchmark(TxTestCase):
+        def test(self) -> None:
+            figures.append(act())
 
-    suite = unittest.defaultTestLoader.loadTestsFromTestCase(Measurement)
-    result = unittest.TextTestRunner(verbosity=0).run(suite)
-    if not result.wasSuccessful():
-        sys.exit(1)
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(Benchmark)
+    result = suite.run(unittest.TestResult())
+    for _, text in [*result.errors, *result.failures]:
+        sys.exit(text)
+    return figures[0]
+
+
+# What each case costs
+
+
+def compare(options: argparse.Namespace, server: dict[str, Any]) -> dict[str, Any]:
+    """Explore each case with ours and with the peer, and print a line for each."""
+    from django.db import connection
+
+    from benchmarks.explore_speed import speed
+    from benchmarks.project.cases import CASES
+
+    driver = connection.Database
+    print(f"Django on {driver.__name__} {driver.__version__.split()[0]}.")
+    has_peer = importlib.util.find_spec(PEER) is not None
+    if not has_peer:
+        print(f"{PEER} is not installed: it has no wheel for this platform.")
+    figures: dict[str, Any] = {"speed": speed(), "cases": []}
+    print(
+        f"\n{'':34}{'':9}{'ours':^30}{PEER:^42}\n{'case':34}{'sessions':>8} "
+        + f"{'verdict':>14}{'of':>6}{'s':>7}{'ms each':>9}" * 2
+        + f"{'times':>7}"
+    )
+    for sessions in options.sessions:
+        for number, case in enumerate(CASES):
+            if options.only not in str(case):
+                continue
+            row = {"case": str(case), "sessions": sessions, "is_racy": case.is_racy}
+            row["ours"] = ours(case, sessions)
+            line = f"{row['case']:34}{sessions:>8} {told(row['ours'])}"
+            if has_peer and not options.no_peer:
+                row["peer"] = peer(number, sessions, options.limit, server)
+                row["times"] = (row["peer"]["ms"] or 0) / row["ours"]["ms"]
+                line += f"{told(row['peer'])}{row['times']:>7.0f}"
+                line += f"  {row['peer']['error'][:70]}"
+            print(line.rstrip(), flush=True)
+            figures["cases"].append(row)
+    summarize(figures["cases"])
     return figures
 
 
-def round_trip(connection: Any) -> float:
-    """Return how long a statement takes that does nothing, in milliseconds."""
-    with connection.cursor() as cursor:
-        began = time.perf_counter()
-        for _ in range(ROUND_TRIPS):
-            cursor.execute("SELECT 1")
-            cursor.fetchall()
-    return 1000 * (time.perf_counter() - began) / ROUND_TRIPS
+def ours(case: Any, sessions: int) -> dict[str, Any]:
+    """Explore a case as a user would: with as few arguments as it takes."""
+    from benchmarks.project.everyday import prepare, sent
+    from django_txtest import explore
+
+    prepare()
+    options: dict[str, Any] = {}
+    if case.by_invariant:
+        options = {"invariant": case.holds, "setup": sent.clear}
+    began = time.perf_counter()
+    found = explore(
+        *case.calls(sessions),
+        isolation_level=case.isolation_level,
+        max_executions=1_000_000,
+        max_time=LIMIT,
+        **options,
+    )
+    verdict = "proved" if found.exhausted else "cut"
+    if found.failures:
+        verdict = "found" if case.is_racy else "wrongly flagged"
+    elif case.is_racy and found.exhausted:
+        verdict = "missed"
+    return {
+        "verdict": verdict,
+        "exhausted": found.exhausted,
+        "executions": found.executions,
+        "seconds": time.perf_counter() - began,
+        "ms": sustained(case, sessions),
+        "error": str(found.failure.error) if found.failure else "",
+    }
+
+
+def sustained(case: Any, sessions: int) -> float:
+    """Return the milliseconds of an execution where there are many, as the peer's are.
+
+    Each is judged by the invariant, which the peer asks too, and none is made again.
+    """
+    from benchmarks.project.everyday import sent
+    from django_txtest import RandomScheduler, explore
+
+    found = explore(
+        *case.calls(sessions),
+        invariant=lambda results: case.holds(list(results)) or True,
+        setup=sent.clear,
+        allow=(Exception,),
+        isolation_level=case.isolation_level,
+        scheduler=RandomScheduler(1, SUSTAINED),
+        max_time=LIMIT,
+    )
+    return 1000 * found.duration / found.executions
+
+
+def peer(
+    number: int, sessions: int, limit: float, server: dict[str, Any]
+) -> dict[str, Any]:
+    """Explore a case with the peer, in a process and a database of its own."""
+    name = f"explore_peer_{os.getpid()}"
+    command = [sys.executable, "-m", "frontrun.cli", sys.executable, "-m"]
+    command += ["benchmarks.explore_peer", str(number), str(sessions), str(limit)]
+    environment = os.environ | {
+        "BENCHMARK_DATABASE": json.dumps(server | {"NAME": name}),
+        "BENCHMARK_PEER": "1",
+    }
+    began = time.perf_counter()
+    with (
+        database(name),
+        subprocess.Popen(
+            command,
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
+        problem = ""
+        try:
+            output, errors = process.communicate(timeout=limit + GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, errors = process.communicate()
+            problem = f"it did not end within {GRACE:g} s after its limit"
+        lines = output.strip().splitlines()
+    if process.returncode == 0 and lines and lines[-1].startswith("{"):
+        figures: dict[str, Any] = json.loads(lines[-1])
+        figures["ms"] = 1000 * figures["seconds"] / max(1, figures["executions"])
+        return figures
+    last = (errors.strip().splitlines() or [""])[-1]
+    return {
+        "verdict": "hung" if problem else "crashed",
+        "error": problem or f"exit code {process.returncode}: {last}",
+        "executions": 0,
+        "seconds": time.perf_counter() - began,
+        "ms": None,
+    }
+
+
+@contextmanager
+def database(name: str) -> Iterator[None]:
+    """Have an empty database of this name within the block."""
+    from django.db import connection
+
+    with connection.copy().cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        try:
+            yield
+        finally:
+            # By force: the peer leaves sessions.
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            cursor.connection.close()
+
+
+def told(figures: dict[str, Any]) -> str:
+    """Return the columns of one explorer."""
+    return (
+        f"{figures['verdict']:>14}{figures['executions']:>6}"
+        f"{figures['seconds']:>7.2f}{figures['ms'] or 0:>9.1f}"
+    )
+
+
+def summarize(rows: list[dict[str, Any]]) -> None:
+    """Print how many races were found, how many cures proved, and how fast."""
+    print()
+    for who, good in (("ours", "proved"), ("peer", "passed")):
+        own = [row for row in rows if who in row]
+        racy = [row[who] for row in own if row["is_racy"]]
+        fixed = [row[who] for row in own if not row["is_racy"]]
+        if own:
+            found = [each for each in racy if each["verdict"] == "found"]
+            proved = [each for each in fixed if each["verdict"] == good]
+            slowest = max(own, key=lambda row: row[who]["seconds"])
+            print(
+                f"{who}: {len(found)} of {len(racy)} races found, {len(proved)} of "
+                f"{len(fixed)} cures {good}; the slowest is {slowest['case']!r}, in "
+                f"{slowest[who]['seconds']:.2f} s."
+            )
+    times = [row["times"] for row in rows if row.get("times")]
+    if times:
+        print(
+            f"As many executions per second: {statistics.median(times):.0f} times in "
+            f"the median, {min(times):.0f} to {max(times):.0f}."
+        )
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""A project of its own for `benchmarks/concurrent.py`: models, calls and settings."""
+"""A project of its own for the benchmarks of calls: models, calls and settings."""
