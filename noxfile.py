@@ -48,14 +48,19 @@ def newest_python() -> str | None:
     return None
 
 
+def postgres() -> list[str]:
+    """Return what the extra of that name has, without its driver."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    extra = setup["options.extras_require"]["postgres"].split()
+    return [one for one in extra if not one.startswith("psycopg")]
+
+
 def run_tests(session: nox.Session, django: str | None, driver: str) -> None:
     """Run the test suite with one version of Django and one driver."""
     wanted = [f"Django~={django}.0"] if django else []
     if driver != "sqlite":
-        setup = configparser.ConfigParser()
-        setup.read(ROOT / "setup.cfg", encoding="utf-8")
-        extra = setup["options.extras_require"]["postgres"].split()
-        wanted += [one for one in extra if not one.startswith("psycopg")]
+        wanted += postgres()
     session.install("-e", ".[test]", *wanted, *DRIVERS[driver])
     options = ["--sqlite"] if driver == "sqlite" else []
     session.run("python", "runtests.py", *options, *session.posargs)
@@ -152,6 +157,13 @@ def browser(session: nox.Session) -> None:
     if not (shutil.which("chromium") or shutil.which("google-chrome")):
         session.run("playwright", "install", "chromium")
     session.run("python", "-m", "unittest", "tests.browser.check_timeline")
+
+
+@nox.session
+def explore(session: nox.Session) -> None:
+    """Explorations beside the peer's, on psycopg 3 (options: ``-- --help``)."""
+    session.install("-e", ".[benchmark]", *postgres(), *DRIVERS["psycopg3"])
+    session.run("python", "benchmarks/explore.py", *session.posargs)
 
 
 @nox.session
