@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 
 from django.db import connections
 
+from django_txtest import Exploration
+
 ROOT = Path(__file__).resolve().parents[1]
 DJANGO = (sys.executable, "-m", "django")
 _SESSIONS = {
@@ -67,6 +69,12 @@ class GoldenMixin:
         if "TXTEST_WRITE_EXPECTED" in os.environ:
             file.write_text(text, encoding="utf-8")
         self.assertEqual(text, file.read_text(encoding="utf-8"))
+
+    def assertPrinted(self, name: str, exploration: Exploration) -> None:
+        """Compare what an exploration prints, but for where its picture is."""
+        text, _, picture = str(exploration).rpartition("\n")
+        self.assertEqual(picture, f"Picture: {exploration.failure.picture}")
+        self.assertGolden(name, text + "\nPicture: /tmp/django-txtest/...\n")
 
 
 class SessionsMixin:

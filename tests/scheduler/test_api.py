@@ -353,11 +353,6 @@ class MariaDBTests(TxTestCase):
 class GoldenTests(GoldenMixin, ApiTestCase):
     """What a failure prints, to the letter, but for where its picture is."""
 
-    def assertPrinted(self, name, exploration):
-        text, _, picture = str(exploration).rpartition("\n")
-        self.assertEqual(picture, f"Picture: {exploration.failure.picture}")
-        self.assertGolden(name, text + "\nPicture: /tmp/django-txtest/...\n")
-
     @on_postgresql
     def test_lost_update(self):
         exploration = explore(

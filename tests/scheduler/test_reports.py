@@ -12,7 +12,6 @@ import threading
 import unittest
 import uuid
 from functools import partial
-from pathlib import Path
 from unittest import mock
 
 from django.core import mail
@@ -31,8 +30,7 @@ from django_txtest.scheduler.source import Writer
 from django_txtest.transcript import for_terminal, render
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
-
-EXPECTED = Path(__file__).parents[1] / "expected"
+from tests.utils import GoldenMixin
 
 on_postgresql = unittest.skipUnless(
     connection.vendor == "postgresql", "the test is about PostgreSQL"
@@ -73,19 +71,11 @@ def take(book, *, count=1):
     )
 
 
-class ReportTestCase(TxTestCase):
-    maxDiff = None
-
+class ReportTestCase(GoldenMixin, TxTestCase):
     @classmethod
     def setUpTestData(cls):
         # Of a key that is the same in every run, for the golden files.
         cls.book = Book.objects.create(pk=1000, title="a", copies=5)
-
-    def assertGolden(self, name, text):
-        file = EXPECTED / f"{name}.txt"
-        if "TXTEST_WRITE_EXPECTED" in os.environ:
-            file.write_text(text + "\n")
-        self.assertEqual(text + "\n", file.read_text())
 
 
 class NearestSerialOrderTests(ReportTestCase):
@@ -109,7 +99,7 @@ class NearestSerialOrderTests(ReportTestCase):
         exploration = explore(
             Session("alice", lend), Session("bob", lend), invariant=two_are_lent
         )
-        self.assertGolden("broken_invariant", str(exploration))
+        self.assertPrinted("broken_invariant.txt", exploration)
 
     def test_results_that_differ(self):
         target = partial(calls.lend_by_check, 1000)
@@ -460,5 +450,6 @@ class TerminalTests(ReportTestCase):
         target = partial(calls.lend_atomic, 1000)
         failure = explore(Session("alice", target), Session("bob", target)).failure
         self.assertGolden(
-            "side_by_side", render(failure.history, side_by_side=True, width=120)
+            "side_by_side.txt",
+            render(failure.history, side_by_side=True, width=120) + "\n",
         )
