@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 import time
-import unittest
 from unittest import mock
 
 from django.db import IntegrityError, OperationalError, connection, transaction
@@ -26,14 +24,6 @@ def lend(pk, before_the_write=lambda: None):
 def read_three_times():
     for _ in range(3):
         Genre.objects.filter(name="none").exists()
-
-
-def compute_and_lend(pk):
-    """Be silent for longer than one that waits for a lock, but not idle."""
-    end = time.thread_time() + 1
-    while time.thread_time() < end:
-        pass
-    lend(pk)
 
 
 def write_something_else():
@@ -110,14 +100,6 @@ class RacesMixin:
 
     def test_lost_updates_with_another_write_before_the_write(self):
         self.assertEqual(self.lost(lend, write_something_else), self.trials)
-
-    @unittest.skipUnless(os.path.exists("/proc/self/schedstat"), "needs Linux")
-    @mock.patch.multiple(locks, SILENCE=0.1, SILENCE_WITHOUT_PROOF=0.1)
-    def test_one_that_computes_is_waited_for(self):
-        pk = Book.objects.create(title="Emma", copies=0).pk
-        calls = [(lend, [pk], {}), (compute_and_lend, [pk], {})]
-        run_concurrently(calls, using=self.using).raise_errors()
-        self.assertEqual(Book.objects.get(pk=pk).copies, 1)
 
     def test_lost_updates_in_transactions(self):
         if connection.vendor == "sqlite":
