@@ -12,7 +12,6 @@ from django_txtest.history import History
 from django_txtest.outcomes import Results
 from django_txtest.scheduler.anomalies import Anomaly
 from django_txtest.scheduler.schedule import Schedule
-from django_txtest.transcript import for_terminal
 
 
 class DefaultCount(int):
@@ -120,6 +119,9 @@ class Exploration:
         :raises ExplorationCutShort: if a limit that nobody asked for ended the search.
         """
         if self.failure is not None:
+            # Here, as the import takes as long as some hundred executions.
+            from django_txtest.timeline.transcript import for_terminal
+
             transcript = for_terminal(self.failure.history, settings.transcript)
             raise InterleavingFailed(self._report(transcript)) from self.failure.error
         if self.was_cut_short:

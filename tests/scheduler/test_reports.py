@@ -27,7 +27,7 @@ from django_txtest import (
 )
 from django_txtest.history import Event, History, Kind, Place
 from django_txtest.scheduler.source import Writer
-from django_txtest.transcript import for_terminal, render
+from django_txtest.timeline.transcript import for_terminal, render
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
 from tests.utils import GoldenMixin
@@ -416,7 +416,7 @@ class TerminalTests(ReportTestCase):
 
     def test_on_a_wide_terminal(self):
         text = self.shown(Terminal(), {"TERM": "xterm", "COLUMNS": "200"})
-        self.assertRegex(text, "^\x1b.*ann.*bob.*\n")
+        self.assertRegex(text, r"^.*\x1b\[1mann .*\x1b\[1mbob .*\n")
 
     def test_without_colour(self):
         for environment in ({"NO_COLOR": "1", "TERM": "xterm"}, {"TERM": "dumb"}):
@@ -425,7 +425,7 @@ class TerminalTests(ReportTestCase):
 
     def test_layouts(self):
         text = self.shown(io.StringIO(), {}, "columns")
-        self.assertEqual(text, render(self.history, side_by_side=True, width=120))
+        self.assertEqual(text, render(self.history, in_columns=True, width=120))
         text = self.shown(
             Terminal(), {"TERM": "dumb", "COLUMNS": "200"}, layout="lines"
         )
@@ -442,14 +442,12 @@ class TerminalTests(ReportTestCase):
                 self.assertSerializable(target, target)
             lines = str(caught.exception).splitlines()
             self.assertEqual(
-                any(re.match(r"  s\d +s\d$", each) for each in lines), expected
+                any(re.match(r" +s\d +s\d$", each) for each in lines), expected
             )
 
     @on_postgresql
     def test_side_by_side(self):
         target = partial(calls.lend_atomic, 1000)
         failure = explore(Session("alice", target), Session("bob", target)).failure
-        self.assertGolden(
-            "side_by_side.txt",
-            render(failure.history, side_by_side=True, width=120) + "\n",
-        )
+        text = render(failure.history, in_columns=True)
+        self.assertGolden("side_by_side.txt", text + "\n")
