@@ -13,11 +13,13 @@ from django_txtest import TxTestCase, sessions
 from tests.anomalies import calls
 from tests.anomalies.calls import X, Y
 from tests.library.models import Book
+from tests.utils import explores
 
 LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 REFUSED = "refused"
 
 
+@explores
 class ScriptTests(TxTestCase):
     maxDiff = None
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from django.core.management import CommandError, call_command
-from django.db import connection
 from django.test import override_settings
 from django.test.runner import DiscoverRunner
 
-from tests.utils import DJANGO, ROOT, SuitesMixin
+from tests.utils import DJANGO, ROOT, SuitesMixin, explores
 
 SUITE = "tests.suites.races.RaceTests"
 HERE = f"{__name__}.RunnerHere"
@@ -36,7 +35,7 @@ class RunnerHere(DiscoverRunner):
         pass
 
 
-@unittest.skipIf(connection.vendor == "mysql", "explorations are refused there")
+@explores
 class CommandTests(unittest.TestCase):
     databases = ("default",)
 
@@ -125,7 +124,7 @@ class CommandTests(unittest.TestCase):
             call_command("txtest_replay", "ab", SUITE, testrunner=HERE)
 
 
-@unittest.skipIf(connection.vendor == "mysql", "explorations are refused there")
+@explores
 class ShellTests(SuitesMixin, unittest.TestCase):
     """The command by itself, with the project's own runner."""
 

@@ -11,6 +11,7 @@ from django_txtest.scheduler.anomalies import NAMES
 from tests.library.models import Book, Reader
 from tests.scheduler import calls
 from tests.scheduler.test_races import on_postgresql
+from tests.utils import explores
 
 X, Y = 1, 2
 
@@ -154,6 +155,7 @@ class OfTransactionsTests(AnomalyTestCase):
         self.assertTrue(explore(first, second).exhausted)
 
 
+@explores
 class OfCallsTests(AnomalyTestCase):
     """What calls without transactions show."""
 
@@ -259,6 +261,7 @@ class NoneTests(AnomalyTestCase):
 
 
 class EdgesTests(AnomalyTestCase):
+    @explores
     def test_they_lead_from_event_to_event(self):
         lend = partial(calls.lend, X)
         failure = explore(lend, lend).failure

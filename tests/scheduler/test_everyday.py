@@ -11,12 +11,14 @@ from django.db.models import CheckConstraint, F, Q
 from django_txtest import TxTestCase, explore
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
+from tests.utils import explores
 
 on_postgresql = unittest.skipUnless(
     connection.vendor == "postgresql", "only PostgreSQL has what the test is about"
 )
 
 
+@explores
 class EverydayTestCase(TxTestCase):
     @classmethod
     def setUpTestData(cls):

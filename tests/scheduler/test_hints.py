@@ -11,6 +11,7 @@ from django_txtest import TxTestCase, explore
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
 from tests.scheduler.test_races import on_postgresql
+from tests.utils import explores
 
 
 def lend_if_any(pk):
@@ -93,6 +94,7 @@ def with_retry(call):
     return retried
 
 
+@explores
 class HintTests(TxTestCase):
     @classmethod
     def setUpTestData(cls):

@@ -40,7 +40,7 @@ from django_txtest.exceptions import SessionStuck, TooManySteps
 from django_txtest.history import Kind
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
-from tests.utils import SessionsMixin, poll
+from tests.utils import SessionsMixin, explores, poll
 
 on_postgresql = unittest.skipUnless(
     connection.vendor == "postgresql", "the test is about PostgreSQL"
@@ -91,6 +91,7 @@ urlpatterns = [
 ]
 
 
+@explores
 class CallsTestCase(SessionsMixin, TxTestCase):
     @classmethod
     def setUpTestData(cls):

@@ -14,12 +14,14 @@ from django.db import connection
 from django_txtest import RandomScheduler, TxTestCase, explore
 from tests.library.models import Book
 from tests.scheduler import calls
+from tests.utils import explores
 
 EXECUTIONS = 40
 #: How long a server gets to notice that a session was closed, in seconds.
 PATIENCE = 10.0
 
 
+@explores
 class LeakTests(TxTestCase):
     @classmethod
     def setUpTestData(cls):

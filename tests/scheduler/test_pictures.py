@@ -19,6 +19,7 @@ from django_txtest.scheduler.pictures import SUFFIX, write_picture
 from django_txtest.timeline.spans import transactions
 from tests.library.models import Book
 from tests.scheduler import calls
+from tests.utils import explores
 
 
 class FolderMixin:
@@ -35,7 +36,7 @@ class FolderMixin:
         return sorted(file.name for file in self.folder.iterdir())
 
 
-@unittest.skipIf(connection.vendor == "mysql", "explorations are refused there")
+@explores
 class FailureTests(FolderMixin, TxTestCase):
     lend = staticmethod(partial(calls.lend, 1000))
 

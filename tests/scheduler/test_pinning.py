@@ -20,6 +20,7 @@ from django_txtest import NotDeterministic, TxTestCase, explore, replay
 from django_txtest.exceptions import PinNotPossible
 from tests.library.models import Book, Reader
 from tests.scheduler import calls
+from tests.utils import explores
 
 SOURCES = {
     "time.time": time.time,
@@ -37,6 +38,7 @@ SOURCES = {
 }
 
 
+@explores
 class PinTests(TxTestCase):
     @classmethod
     def setUpTestData(cls):

@@ -30,7 +30,7 @@ from django_txtest.scheduler.source import Writer
 from django_txtest.timeline.transcript import for_terminal, render
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
-from tests.utils import GoldenMixin
+from tests.utils import GoldenMixin, explores
 
 on_postgresql = unittest.skipUnless(
     connection.vendor == "postgresql", "the test is about PostgreSQL"
@@ -78,6 +78,7 @@ class ReportTestCase(GoldenMixin, TxTestCase):
         cls.book = Book.objects.create(pk=1000, title="a", copies=5)
 
 
+@explores
 class NearestSerialOrderTests(ReportTestCase):
     """What is said of an invariant that does not hold."""
 
@@ -200,6 +201,7 @@ class NearestSerialOrderTests(ReportTestCase):
         self.assertEqual(exploration.failure.comparison, "")
 
 
+@explores
 class ReplayCodeTests(ReportTestCase):
     """The code that a failure prints makes its execution again, where it is pasted."""
 
@@ -431,6 +433,7 @@ class TerminalTests(ReportTestCase):
         )
         self.assertEqual(text, self.history.transcript())
 
+    @explores
     def test_of_an_assertion(self):
         target = partial(calls.lend, 1000)
         for layout, expected in (("auto", False), ("columns", True)):

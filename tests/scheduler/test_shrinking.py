@@ -15,6 +15,7 @@ from django_txtest.scheduler.shrinking import MAX_TRIES, shorter, shrink, switch
 from tests.library.models import Book
 from tests.properties import at_any_speed
 from tests.scheduler import calls
+from tests.utils import explores
 
 schedules = st.lists(st.integers(0, 2), max_size=30).map(Schedule)
 
@@ -84,6 +85,7 @@ class ShrinkTests(TestCase):
         self.assertEqual(len(list(groupby(found.choices))), 3)
 
 
+@explores
 class ReportedTests(TxTestCase):
     """What a failure reports is short, however it was found."""
 
