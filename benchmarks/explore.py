@@ -134,8 +134,8 @@ def compare(options: argparse.Namespace, server: dict[str, Any]) -> dict[str, An
         print(f"{PEER} is not installed: it has no wheel for this platform.")
     figures: dict[str, Any] = {"speed": speed(), "cases": []}
     print(
-        f"\n{'':34}{'':9}{'ours':^30}{PEER:^42}\n{'case':34}{'sessions':>8} "
-        + f"{'verdict':>14}{'of':>6}{'s':>7}{'ms each':>9}" * 2
+        f"\n{'':34}{'':9}{'ours':^44}{PEER:^44}\n{'case':34}{'sessions':>8} "
+        + f"{'verdict':>14}{'of':>6}{'s':>7}{'ms each':>9}{'of CPU':>8}" * 2
         + f"{'times':>7}"
     )
     for sessions in options.sessions:
@@ -183,12 +183,11 @@ def ours(case: Any, sessions: int) -> dict[str, Any]:
         "exhausted": found.exhausted,
         "executions": found.executions,
         "seconds": time.perf_counter() - began,
-        "ms": sustained(case, sessions),
         "error": str(found.failure.error) if found.failure else "",
-    }
+    } | sustained(case, sessions)
 
 
-def sustained(case: Any, sessions: int) -> float:
+def sustained(case: Any, sessions: int) -> dict[str, float]:
     """Return the milliseconds of an execution where there are many, as the peer's are.
 
     Each is judged by the invariant, which the peer asks too, and none is made again.
@@ -196,6 +195,7 @@ def sustained(case: Any, sessions: int) -> float:
     from benchmarks.project.everyday import sent
     from django_txtest import RandomScheduler, explore
 
+    cpu = time.process_time()
     found = explore(
         *case.calls(sessions),
         invariant=lambda results: case.holds(list(results)) or True,
@@ -205,7 +205,10 @@ def sustained(case: Any, sessions: int) -> float:
         scheduler=RandomScheduler(1, SUSTAINED),
         max_time=LIMIT,
     )
-    return 1000 * found.duration / found.executions
+    return {
+        "ms": 1000 * found.duration / found.executions,
+        "cpu": 1000 * (time.process_time() - cpu) / found.executions,
+    }
 
 
 def peer(
@@ -242,7 +245,9 @@ def peer(
         lines = output.strip().splitlines()
     if process.returncode == 0 and lines and lines[-1].startswith("{"):
         figures: dict[str, Any] = json.loads(lines[-1])
-        figures["ms"] = 1000 * figures["seconds"] / max(1, figures["executions"])
+        executions = max(1, figures["executions"])
+        figures["ms"] = 1000 * figures["seconds"] / executions
+        figures["cpu"] = 1000 * figures["cpu"] / executions
         return figures
     last = (errors.strip().splitlines() or [""])[-1]
     return {
@@ -251,6 +256,7 @@ def peer(
         "executions": 0,
         "seconds": time.perf_counter() - began,
         "ms": None,
+        "cpu": None,
     }
 
 
@@ -274,6 +280,7 @@ def told(figures: dict[str, Any]) -> str:
     return (
         f"{figures['verdict']:>14}{figures['executions']:>6}"
         f"{figures['seconds']:>7.2f}{figures['ms'] or 0:>9.1f}"
+        f"{figures['cpu'] or 0:>8.1f}"
     )
 
 
@@ -293,12 +300,14 @@ def summarize(rows: list[dict[str, Any]]) -> None:
                 f"{len(fixed)} cures {good}; the slowest is {slowest['case']!r}, in "
                 f"{slowest[who]['seconds']:.2f} s."
             )
-    times = [row["times"] for row in rows if row.get("times")]
-    if times:
-        print(
-            f"As many executions per second: {statistics.median(times):.0f} times in "
-            f"the median, {min(times):.0f} to {max(times):.0f}."
-        )
+    both = [(row["ours"], row["peer"]) for row in rows if row.get("times")]
+    if both:
+        for name, what in (("ms", "second"), ("cpu", "second of CPU")):
+            times = [peers[name] / own[name] for own, peers in both]
+            print(
+                f"As many executions per {what}: {statistics.median(times):.0f} times "
+                f"in the median, {min(times):.0f} to {max(times):.0f}."
+            )
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def main(number: int, sessions: int, seconds: float) -> dict[str, Any]:
     def call(results: list[Any], number: int) -> None:
         results[number] = case.call(number)
 
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     error = ""
     holds = None
     try:
@@ -72,6 +72,7 @@ def main(number: int, sessions: int, seconds: float) -> dict[str, Any]:
         "error": error,
         "executions": executions,
         "seconds": took,
+        "cpu": time.process_time() - cpu,
     }
 
 
