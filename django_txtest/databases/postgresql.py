@@ -166,7 +166,9 @@ class PostgreSQL(Database):
 
     def catalogue(self) -> Catalogue:
         """Return what there is that decides which statements can collide."""
-        return read_catalogue(self._ask)
+        # In a transaction, to see of which isolation level it is.
+        with transaction.atomic(self.connection.alias):
+            return read_catalogue(self._ask)
 
     def may_hasten_deadlocks(self) -> bool:
         """Tell whether the role may set deadlock_timeout, as superusers may."""

@@ -168,7 +168,7 @@ def read_catalogue(ask: Callable[[str], Rows]) -> Catalogue:
         )
         if child in names and parent in names
     )
-    [(level,)] = ask("SHOW default_transaction_isolation")
+    [(level,)] = ask("SHOW transaction_isolation")
     return Catalogue(
         "postgresql",
         _by_name(found.values()),

@@ -3,6 +3,7 @@
 from django_txtest.scheduler.anomalies import Anomaly
 from django_txtest.scheduler.api import explore, replay
 from django_txtest.scheduler.calls import Session
+from django_txtest.scheduler.dpor import DporScheduler
 from django_txtest.scheduler.exploration import Exploration, Failure
 from django_txtest.scheduler.schedule import Schedule
 from django_txtest.scheduler.scripted import ScriptedSession, sessions
@@ -18,6 +19,7 @@ from django_txtest.scheduler.strategies import (
 __all__ = [
     "Anomaly",
     "DfsScheduler",
+    "DporScheduler",
     "Exploration",
     "Failure",
     "PctScheduler",

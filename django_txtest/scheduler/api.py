@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from django_txtest.exceptions import InvalidCall
 from django_txtest.outcomes import Results
 from django_txtest.scheduler.calls import Session, parse_sessions
+from django_txtest.scheduler.dpor import DporScheduler
 from django_txtest.scheduler.engine import MAX_STEPS, Engine
 from django_txtest.scheduler.explaining import Explainer
 from django_txtest.scheduler.exploration import (
@@ -110,7 +111,12 @@ def explore(
         )
         if max_steps != MAX_STEPS:
             explorer.remember(max_steps=max_steps)
-        return explore_as_requested(explorer, scheduler or DfsScheduler())
+        explorer.look_at(aliases, isolation_level)
+        if scheduler is None:
+            # Of a reduced search, it would not be known what a bound leaves out.
+            is_bounded = preemption_bound is not None
+            scheduler = DfsScheduler() if is_bounded else DporScheduler()
+        return explore_as_requested(explorer, scheduler)
 
 
 def replay(schedule: Schedule | str, *calls: AnyCall, **options: Any) -> Exploration:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from functools import partial
+from types import MethodType
 from typing import Any
+from uuid import UUID
 
 from django_txtest.concurrency.calls import Call, Target, resolve
 from django_txtest.exceptions import InvalidCall
@@ -71,6 +74,46 @@ def parse_sessions(calls: Iterable[Session | Callable[..., Any]]) -> list[Sessio
             f"There are {len(sessions)} calls. Give from one to {MAX_SESSIONS}."
         )
     return sessions
+
+
+def find_twins(sessions: Sequence[Session]) -> tuple[int | None, ...]:
+    """Return for each the last session before it that makes the same call, or None."""
+    twins: list[int | None] = []
+    for number, session in enumerate(sessions):
+        before = (n for n in reversed(range(number)) if _same(sessions[n], session))
+        twins.append(next(before, None))
+    return tuple(twins)
+
+
+def _same(one: Session, other: Session) -> bool:
+    (target, *arguments), (other_target, *others) = map(_unwrapped, (one, other))
+    return _is_same(target, other_target) and (
+        len(arguments) == len(others) and all(map(_is_same, arguments, others))
+    )
+
+
+def _unwrapped(session: Session) -> list[Any]:
+    """Return a target and its arguments, where a partial has some, too."""
+    target, args, kwargs = session.target, session.args, session.kwargs
+    while isinstance(target, partial):
+        args = (*target.args, *args)
+        kwargs = {**target.keywords, **kwargs}
+        target = target.func
+    return [target, args, *sorted(kwargs), *(kwargs[name] for name in sorted(kwargs))]
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    # Of what can change, two that are equal need not stay so; of bound methods, it is
+    # the object that counts.
+    if isinstance(one, MethodType):
+        return one.__self__ is other.__self__ and one.__func__ is other.__func__
+    return isinstance(one, (int, str, bytes, float, Decimal, UUID)) and one == other
 
 
 def name_of(target: object) -> str:

@@ -152,10 +152,10 @@ class Engine:
                     return self.execution()
                 self.await_somebody()
                 continue
-            choice = Choice(runnable, current)
+            choice = Choice(runnable, current, self.history)
             if bound is not None and preemptions >= bound and current in runnable:
                 self.was_bounded |= len(runnable) > 1
-                choice = Choice((current,), current)
+                choice = Choice((current,), current, self.history)
             number = choose(choice)
             preemptions += choice.is_preemption(number)
             self._schedule.append(number)

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from django_txtest.exceptions import NotDeterministic
 from django_txtest.outcomes import Results
-from django_txtest.scheduler.calls import Session
+from django_txtest.scheduler.calls import Session, find_twins
+from django_txtest.scheduler.effects import explored
 from django_txtest.scheduler.engine import Engine, Execution
 from django_txtest.scheduler.explaining import Explainer
 from django_txtest.scheduler.exploration import (
@@ -27,7 +29,12 @@ from django_txtest.scheduler.schedule import Schedule
 from django_txtest.scheduler.shrinking import shrink
 from django_txtest.scheduler.source import Writer
 from django_txtest.scheduler.start import Start
-from django_txtest.scheduler.strategies import TRIES, ReplayScheduler, Scheduler
+from django_txtest.scheduler.strategies import (
+    TRIES,
+    Program,
+    ReplayScheduler,
+    Scheduler,
+)
 
 #: An execution that failed, why, and what it came to.
 _Failed: TypeAlias = "tuple[Execution, Exception, Final | None]"
@@ -66,6 +73,7 @@ class Explorer:
         self._judge: Judge
         #: What has to be given again for a replay.
         self._options: dict[str, Any] = {}
+        self._where: tuple[Sequence[str], str | None] = ((), None)
 
     def judge_by(
         self,
@@ -86,10 +94,15 @@ class Explorer:
         """Take what has to be given again for a replay, where it was given."""
         self._options.update((name, each) for name, each in options.items() if each)
 
+    def look_at(self, aliases: Sequence[str], isolation_level: str | None) -> None:
+        """Take where the calls are made."""
+        self._where = aliases, isolation_level
+
     def explore(self, scheduler: Scheduler) -> Exploration:
         """Make the executions that a scheduler asks for."""
         began = time.monotonic()
         found = Exploration()
+        scheduler.prepare(self._program())
         self._judge.prepare()
         limits = self._limits
         while True:
@@ -133,6 +146,13 @@ class Explorer:
             found.duration = time.monotonic() - began
             self._progress(found)
         return found
+
+    def _program(self) -> Program:
+        names = tuple(session.name for session in self._sessions)
+        # An invariant may ask which session it was that did something.
+        is_symmetric = isinstance(self._judge, SerialJudge)
+        twins = find_twins(self._sessions) if is_symmetric else (None,) * len(names)
+        return Program(names, twins, partial(explored, *self._where))
 
     def _end(self, found: Exploration, scheduler: Scheduler) -> None:
         """Say what it means that the scheduler has no other schedule."""

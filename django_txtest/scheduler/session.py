@@ -301,7 +301,8 @@ class SessionThread:
             place=user_place(),
             in_transaction=connection.in_atomic_block
             or not connection.autocommit
-            or text.startswith("BEGIN"),
+            or text.startswith("BEGIN")
+            or get_database(connection).has_transaction(),
         )
 
         def act() -> Any:

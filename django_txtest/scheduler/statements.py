@@ -43,6 +43,8 @@ _CONTROL = {
     "RELEASE": "release",
     "SHOW": "set",
 }
+# After BEGIN, in SQLite.
+_TAKES_LOCK = {"IMMEDIATE", "EXCLUSIVE"}
 # What may be set, and changes nothing of what statements mean.
 _HARMLESS = re.compile(
     r"\s*SET\s+(SESSION\s+|LOCAL\s+)?(lock_timeout|statement_timeout|time\s*zone|"
@@ -422,6 +424,8 @@ class _Reader:
 def _control(sql: str) -> Footprint | None:
     words = sql.split(None, 3)
     first = words[0].upper().rstrip(";") if words else ""
+    if first == "BEGIN" and len(words) > 1 and words[1].upper() in _TAKES_LOCK:
+        return Footprint(control="begin immediately")
     if first == "ROLLBACK" and " TO " in f"{sql.upper()} ":
         return Footprint(control="rollback to")
     if first in _CONTROL:

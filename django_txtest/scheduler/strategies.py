@@ -5,11 +5,12 @@ from __future__ import annotations
 import heapq
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from django_txtest.exceptions import InvalidSchedule, NotDeterministic
-from django_txtest.history import History
+from django_txtest.history import Event, History
 from django_txtest.scheduler.schedule import Schedule
 
 #: How often a schedule is tried again that could not be followed to its end.
@@ -17,15 +18,31 @@ TRIES = 20
 
 
 @dataclass(frozen=True)
+class Program:
+    """What is explored.
+
+    `twins` has for each session one before it that makes the same call, if it makes no
+    difference to anybody which of them does; else None.
+    """
+
+    sessions: tuple[str, ...]
+    twins: tuple[int | None, ...] = ()
+    #: Returns what is known of the databases, by alias; it asks them.
+    databases: Callable[[], Mapping[str, Any]] = dict
+
+
+@dataclass(frozen=True)
 class Choice:
     """Which sessions can make the next step.
 
     `runnable` has their numbers, in ascending order. `current` is the session that
-    made the last step, also if it cannot go on, and None before the first.
+    made the last step, also if it cannot go on, and None before the first. `history` is
+    what happened until now.
     """
 
     runnable: tuple[int, ...]
     current: int | None = None
+    history: Sequence[Event] = field(default=(), compare=False, repr=False)
 
     @property
     def in_order(self) -> tuple[int, ...]:
@@ -48,6 +65,9 @@ class Scheduler(ABC):
     #: Why an execution was none of those wanted, and does not count; else None. Where
     #: several sessions wait for one lock, it is up to the database who gets it.
     lost: str | None = None
+
+    def prepare(self, program: Program) -> None:  # noqa: B027 - few need it
+        """Learn what is explored."""
 
     @abstractmethod
     def begin(self) -> bool:

@@ -5,11 +5,12 @@ import unittest
 from collections import Counter
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_txtest.exceptions import InvalidSchedule, NotDeterministic
 from django_txtest.history import History
+from django_txtest.scheduler.dpor import DporScheduler
 from django_txtest.scheduler.schedule import MAX_SESSIONS, Schedule
 from django_txtest.scheduler.strategies import (
     TRIES,
@@ -77,6 +78,17 @@ class ScheduleTests(unittest.TestCase):
         for number in (-1, MAX_SESSIONS):
             with self.assertRaises(InvalidSchedule):
                 Schedule([number])
+
+
+class DporTests(unittest.TestCase):
+    @settings(deadline=None, max_examples=30)
+    @given(lengths)
+    def test_every_schedule_once_where_nothing_is_known(self, lengths):
+        scheduler = DporScheduler()
+        schedules = run_all(scheduler, lengths)
+        self.assertEqual(len(schedules), len(set(schedules)))
+        self.assertEqual(set(schedules), set(run_all(DfsScheduler(), lengths)))
+        self.assertTrue(scheduler.exhausted)
 
 
 class DfsTests(unittest.TestCase):

@@ -1,0 +1,284 @@
+"""Tries one schedule of those that cannot differ.
+
+Dynamic partial-order reduction with source sets, sleep sets and wakeup trees (Flanagan
+and Godefroid, POPL 2005; Abdulla, Aronis, Jonsson and Sagonas, POPL 2014, JACM 2017).
+After each execution it is asked which steps of different sessions were a race: one
+after the other, such that they depend on each other, with nothing in between that
+orders them. For each, a schedule is kept in which the second comes first.
+
+No step keeps another session from its next one, which is what the method asks for: a
+statement that has to wait is a step, made when it is sent. What goes on when a lock is
+given free is part of the step that gives it free, which is a step of both sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from django_txtest.exceptions import NotDeterministic
+from django_txtest.history import Event, History
+from django_txtest.scheduler.dependency import Dependency, Effect
+from django_txtest.scheduler.effects import Effects
+from django_txtest.scheduler.schedule import Schedule
+from django_txtest.scheduler.strategies import TRIES, Choice, Program, Scheduler
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of an execution: who was chosen, what it did, and whose step it was."""
+
+    session: int
+    effect: Effect
+    sessions: frozenset[int]
+
+
+@dataclass
+class Branch:
+    """Schedules that are to be tried: who goes first, and what comes after that.
+
+    The step is what it was when it was seen.
+    """
+
+    step: Step
+    after: list[Branch] = field(default_factory=list)
+
+
+@dataclass
+class Node:
+    """A state that executions pass through, with what was and is to be tried there."""
+
+    chosen: int
+    #: Steps that were tried, here or before, and need not be tried again here.
+    sleeping: dict[int, Step]
+    #: What is to be tried yet.
+    waiting: list[Branch]
+    #: What is to be done after the chosen step.
+    after: list[Branch]
+    step: Step | None = None
+    #: Whether all that can come of it was tried elsewhere.
+    is_redundant: bool = False
+
+
+class DporScheduler(Scheduler):
+    """Tries one schedule of those that cannot differ, and so all that can.
+
+    Two schedules cannot differ if one can be made of the other by changing the order of
+    neighbouring steps that do not depend on each other. Identical calls are
+    interchangeable: which of them makes the first step makes no difference.
+    """
+
+    def __init__(self) -> None:
+        self._effects = Effects()
+        self._depend = Dependency()
+        self._numbers: Mapping[str, int] = {}
+        self._twins: Sequence[int | None] = ()
+        self._path: list[Node] = []
+        self._steps: list[Step] = []
+        #: How many steps of the execution are those of one before.
+        self._known = 0
+        #: How many steps it has, and how many events of them are known.
+        self._made = 0
+        self._seen = 0
+        self._races: list[tuple[int, int]] = []
+        self._tries = 0
+        self._has_begun = False
+
+    def prepare(self, program: Program) -> None:
+        """Learn what is explored."""
+        self._numbers = {name: n for n, name in enumerate(program.sessions)}
+        databases = program.databases()
+        self._effects = Effects(databases)
+        catalogues = {each.name: each.catalogue for each in databases.values()}
+        self._depend = Dependency(catalogues)
+        self._twins = program.twins
+
+    def begin(self) -> bool:
+        """Tell whether there is a schedule to be tried that may differ.
+
+        :raises NotDeterministic: if one could not be followed, again and again.
+        """
+        if self.lost is not None:
+            self._tries += 1
+            if self._tries == TRIES:
+                raise NotDeterministic(f"{self.lost} {NotDeterministic.REMEDY}")
+            del self._path[self._known :]
+        elif self._has_begun and not self._go_back():
+            self.exhausted = True
+            return False
+        else:
+            self._tries = 0
+        self._has_begun = True
+        self.lost = None
+        self._known = len(self._path)
+        self._steps = []
+        self._made = self._seen = 0
+        self._effects.begin()
+        return True
+
+    def _go_back(self) -> bool:
+        """Go back to the last node where there is something to be tried."""
+        while self._path:
+            node = self._path[-1]
+            assert node.step is not None
+            node.sleeping[node.chosen] = node.step
+            if node.waiting:
+                branch = node.waiting.pop(0)
+                node.chosen = branch.step.session
+                node.after = branch.after
+                node.step = None
+                return True
+            self._path.pop()
+        return False
+
+    def choose(self, choice: Choice) -> int:
+        """Follow the schedule that is to be tried, then go on as long as possible."""
+        if self.lost is not None:
+            return choice.in_order[0]
+        self._observe(choice.history)
+        depth = self._made
+        self._made += 1
+        if depth < self._known:
+            chosen = self._path[depth].chosen
+            if chosen not in choice.runnable:
+                made = Schedule(node.chosen for node in self._path[: depth + 1])
+                self.lost = (
+                    f"The schedule {made} could be followed before, and now not beyond "
+                    f"step {depth}."
+                )
+                return choice.in_order[0]
+            return chosen
+        node = self._new_node(choice)
+        self._path.append(node)
+        return node.chosen
+
+    def end(self, history: History) -> None:
+        """Look for races in the execution that has just ended."""
+        if self.lost is None:
+            self._observe(history)
+            self._reverse_races()
+
+    def _new_node(self, choice: Choice) -> Node:
+        sleeping: dict[int, Step] = {}
+        waiting: list[Branch] = []
+        is_redundant = False
+        if self._path:
+            parent, made = self._path[-1], self._steps[-1]
+            waiting = list(parent.after)
+            is_redundant = parent.is_redundant
+            sleeping = {
+                number: step
+                for number, step in parent.sleeping.items()
+                if number not in made.sessions and not self._are_ordered(step, made)
+            }
+        allowed = self._without_twins(choice.in_order)
+        while waiting and waiting[0].step.session not in allowed:
+            waiting.pop(0)
+        if waiting:
+            branch = waiting.pop(0)
+            return Node(branch.step.session, sleeping, waiting, branch.after)
+        awake = [number for number in allowed if number not in sleeping]
+        is_redundant = is_redundant or not awake
+        chosen = (awake or allowed)[0]
+        return Node(chosen, sleeping, [], [], is_redundant=is_redundant)
+
+    def _without_twins(self, numbers: Sequence[int]) -> list[int]:
+        """Leave out those that have not begun, but a twin before them has not, too."""
+        begun = {step.session for step in self._steps}
+        return [
+            number
+            for number in numbers
+            if number in begun or self._twin_of(number) in begun | {None}
+        ]
+
+    def _twin_of(self, number: int) -> int | None:
+        return self._twins[number] if number < len(self._twins) else None
+
+    # What happened
+
+    def _observe(self, history: Sequence[Event]) -> None:
+        """Take note of what the last step did."""
+        events = history[self._seen :]
+        self._seen = len(history)
+        if len(self._steps) == self._made:
+            return
+        node = self._path[self._made - 1]
+        effect, names = self._effects.of_step(events)
+        sessions = {node.chosen, *(self._numbers[name] for name in names)}
+        if node.chosen not in {step.session for step in self._steps}:
+            # Its twin may begin only now.
+            sessions |= {n for n, of in enumerate(self._twins) if of == node.chosen}
+        step = Step(node.chosen, effect, frozenset(sessions))
+        self._steps.append(step)
+        if self._made >= self._known:
+            node.step = step
+
+    def _are_ordered(self, one: Step, other: Step) -> bool:
+        """Tell whether it makes a difference which of two steps comes first."""
+        return not one.sessions.isdisjoint(other.sessions) or self._depend(
+            one.effect, other.effect
+        )
+
+    # Races
+
+    def _reverse_races(self) -> None:
+        """Keep for each race that is new a schedule in which the other one is first."""
+        steps = self._steps
+        end = next(
+            (n for n, node in enumerate(self._path) if node.is_redundant), len(steps)
+        )
+        #: For each step those before that it may be due to, a bit for each.
+        causes: list[int] = []
+        for later in range(end):
+            mask = 0
+            races = []
+            for earlier in reversed(range(later)):
+                if mask >> earlier & 1:
+                    continue  # by way of a step in between
+                if self._are_ordered(steps[earlier], steps[later]):
+                    mask |= causes[earlier] | 1 << earlier
+                    if steps[later].session not in steps[earlier].sessions:
+                        races.append(earlier)
+            causes.append(mask)
+            if later >= self._known - 1:
+                self._races += [(earlier, later) for earlier in races]
+        for earlier, later in self._races:
+            others = [
+                number
+                for number in range(earlier + 1, end)
+                if number != later and not causes[number] >> earlier & 1
+            ]
+            self._try(earlier, [steps[number] for number in (*others, later)])
+        self._races = []
+
+    def _try(self, depth: int, steps: list[Step]) -> None:
+        """Keep these steps to be tried at a node, if nothing else comes to the same."""
+        node = self._path[depth]
+        if any(self._without(s, steps) is not None for s in node.sleeping.values()):
+            return
+        branches = node.waiting
+        while steps:
+            for branch in branches:
+                rest = self._without(branch.step, steps)
+                if rest is not None:
+                    break
+            else:
+                branch = Branch(steps.pop())
+                while steps:
+                    branch = Branch(steps.pop(), [branch])
+                branches.append(branch)
+                return
+            if not branch.after:
+                return
+            branches, steps = branch.after, rest
+
+    def _without(self, step: Step, steps: list[Step]) -> list[Step] | None:
+        """Return what is left of some steps if this may as well come before them."""
+        for number, each in enumerate(steps):
+            if each.session == step.session:
+                if any(self._are_ordered(b, each) for b in steps[:number]):
+                    return None
+                return steps[:number] + steps[number + 1 :]
+        if any(self._are_ordered(each, step) for each in steps):
+            return None
+        return steps

@@ -1,0 +1,396 @@
+"""What each step does to others: from its events, and what its session did before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from django.db import connections
+
+from django_txtest.databases import get_database
+from django_txtest.databases.catalogue import Catalogue
+from django_txtest.history import Event, Kind
+from django_txtest.scheduler.dependency import ANYTHING, NOTHING, Effect, Touch
+from django_txtest.scheduler.footprint import ADVISORY, Access, Action, Footprint
+from django_txtest.scheduler.statements import Statements
+
+#: The isolation levels in which a transaction reads from one snapshot.
+_BEGIN_WRITING = "begin immediately"
+_SNAPSHOT = {"REPEATABLE READ", "SERIALIZABLE"}
+
+
+@dataclass(frozen=True)
+class Explored:
+    """A database whose statements are explored.
+
+    `name` is the same for all aliases that lead to it.
+    """
+
+    name: str
+    catalogue: Catalogue
+    isolation_level: str
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """What a transaction has done so far."""
+
+    accesses: frozenset[Access] = frozenset()
+    is_unknown: bool = False
+    has_snapshot: bool = False
+    #: That of the session.
+    is_strict: bool = False
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What a session has done so far, as far as it matters for its next steps."""
+
+    transactions: tuple[tuple[str, Transaction], ...] = ()
+    #: Whether what a statement said may have changed what others do, and when.
+    is_strict: bool = False
+    #: Locks that it has until it gives them back, or ends.
+    kept: frozenset[Touch] = frozenset()
+    #: What it is in the middle of, as it has to wait.
+    waits_in: tuple[Kind, str, Footprint, bool] | None = None
+
+    def of(self, alias: str) -> Transaction | None:
+        """Return the transaction on a database."""
+        return dict(self.transactions).get(alias)
+
+    def put(self, alias: str, transaction: Transaction | None) -> _Session:
+        """Return what it is with another transaction."""
+        left = dict(self.transactions)
+        left.pop(alias, None)
+        if transaction is not None:
+            left[alias] = transaction
+        return replace(self, transactions=tuple(sorted(left.items(), key=_first)))
+
+
+def _first(item: tuple[str, object]) -> str:
+    return item[0]
+
+
+_Key = tuple[object, ...]
+
+
+@dataclass
+class Effects:
+    """Follows the sessions of an execution, and says what each step does.
+
+    :param databases: those explored, by their aliases.
+    """
+
+    databases: Mapping[str, Explored] = field(default_factory=dict)
+    _sessions: dict[str, _Session] = field(default_factory=dict)
+    _known: dict[_Key, tuple[_Session, Effect]] = field(default_factory=dict)
+    _statements: dict[str, Statements] = field(default_factory=dict)
+    _footprints: dict[tuple[str, str, str], Footprint] = field(default_factory=dict)
+    _merged: dict[tuple[Effect, Effect], Effect] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Begin another execution."""
+        self._sessions = {}
+
+    def of_step(self, events: Sequence[Event]) -> tuple[Effect, frozenset[str]]:
+        """Return what a step does, and which sessions it is a step of.
+
+        Those are who made it, and those who went on by it.
+
+        :param events: what happened between this choice and the next.
+        """
+        if not events:
+            return ANYTHING, frozenset()
+        by_session: dict[str, list[Event]] = {}
+        for event in events:
+            by_session.setdefault(event.session, []).append(event)
+        effect = NOTHING
+        moved = set()
+        for name, own in by_session.items():
+            if any(event.kind is not Kind.WAITS for event in own):
+                moved.add(name)
+                effect = self._merge(effect, self._advance(name, own))
+        return effect, frozenset(moved)
+
+    def _merge(self, one: Effect, other: Effect) -> Effect:
+        # Each is one object, so that what depends on it can be remembered.
+        if (one, other) not in self._merged:
+            self._merged[one, other] = one | other
+        return self._merged[one, other]
+
+    def _advance(self, name: str, events: list[Event]) -> Effect:
+        before = self._sessions.get(name, _Session())
+        key = (before, *map(_shape, events))
+        if key not in self._known:
+            self._known[key] = self._follow(before, events)
+        after, effect = self._known[key]
+        self._sessions[name] = after
+        return effect
+
+    def _follow(
+        self, session: _Session, events: Iterable[Event]
+    ) -> tuple[_Session, Effect]:
+        effect = NOTHING
+        is_waiting = is_error = is_over = False
+        for event in events:
+            match event.kind:
+                case Kind.STATEMENT | Kind.COMMIT | Kind.ROLLBACK:
+                    session, issued = self._issue(session, event)
+                    effect |= issued
+                case Kind.CHECKPOINT:
+                    effect |= Effect(is_checkpoint=True)
+                case Kind.WAITS:
+                    is_waiting = True
+                case Kind.GOES_ON:
+                    is_waiting = False
+                case Kind.ERROR:
+                    is_error = True
+                case Kind.RETURNS | Kind.RAISES:
+                    is_over = True
+        if session.waits_in is not None and not is_waiting:
+            session, completed = self._complete(session, is_error=is_error)
+            effect |= completed
+        if is_over:
+            session, ended = self._end(session)
+            effect |= ended
+        return session, effect
+
+    # Statements
+
+    def _issue(self, session: _Session, event: Event) -> tuple[_Session, Effect]:
+        """Return what it does as soon as it is sent, whether it has to wait or not."""
+        kind, footprint = self._meaning(event)
+        begins = footprint.control.startswith("begin")
+        is_inside = event.in_transaction or begins or kind is not Kind.STATEMENT
+        session = replace(session, waits_in=(kind, event.alias, footprint, is_inside))
+        database = self.databases.get(event.alias)
+        if database is None:
+            return session, ANYTHING
+        if footprint.unknown:
+            session = replace(session, is_strict=True)
+        transaction = session.of(event.alias) or Transaction()
+        transaction = replace(transaction, is_strict=session.is_strict)
+        if kind is not Kind.STATEMENT:
+            return session, _of_commit(database, transaction, kind)
+        effect = _of_statement(database, transaction, footprint, is_inside=is_inside)
+        if is_inside and not footprint.control:
+            transaction = replace(
+                transaction,
+                accesses=transaction.accesses | frozenset(footprint.accesses),
+                is_unknown=transaction.is_unknown or bool(footprint.unknown),
+                has_snapshot=True,
+            )
+        if footprint.control == _BEGIN_WRITING:
+            transaction = replace(transaction, is_unknown=True)
+        if is_inside:
+            session = session.put(event.alias, transaction)
+        kept = {
+            (database.name, access)
+            for access in footprint.accesses
+            if access.table == ADVISORY and "session" in (access.columns or ())
+        }
+        return replace(session, kept=session.kept | kept), effect
+
+    def _complete(
+        self, session: _Session, *, is_error: bool
+    ) -> tuple[_Session, Effect]:
+        """Return what it does once it does not wait, any more."""
+        assert session.waits_in is not None
+        kind, alias, footprint, is_inside = session.waits_in
+        session = replace(session, waits_in=None)
+        database = self.databases.get(alias)
+        if database is None:
+            return session, ANYTHING
+        transaction = session.of(alias)
+        effect = NOTHING
+        if kind is Kind.STATEMENT:
+            before = transaction or Transaction(is_strict=session.is_strict)
+            # Again, as it may be that it has only now got where others are.
+            effect = _of_statement(database, before, footprint, is_inside=is_inside)
+        is_end = kind is not Kind.STATEMENT or not is_inside
+        if not is_inside:
+            transaction = Transaction(
+                frozenset(footprint.accesses),
+                bool(footprint.unknown),
+                is_strict=session.is_strict,
+            )
+        if transaction is None:
+            return session, effect
+        is_undone = is_error or footprint.control == "rollback to"
+        if is_end or is_undone:
+            is_committed = not is_error and kind is not Kind.ROLLBACK
+            effect |= _of_end(
+                database, transaction, is_published=is_committed and is_end
+            )
+        if is_end:
+            session = session.put(alias, None)
+        return session, effect
+
+    def _end(self, session: _Session) -> tuple[_Session, Effect]:
+        """Return what the end of its call does."""
+        effect = NOTHING
+        for alias, transaction in session.transactions:
+            effect |= _of_end(self.databases[alias], transaction, is_published=False)
+        if session.kept:
+            effect |= Effect(frees=session.kept, is_used=True)
+        return _Session(), effect
+
+    def _meaning(self, event: Event) -> tuple[Kind, Footprint]:
+        if event.kind is not Kind.STATEMENT:
+            return event.kind, Footprint()
+        footprint = self._footprint(event)
+        ends = {"commit": Kind.COMMIT, "rollback": Kind.ROLLBACK}
+        return ends.get(footprint.control, event.kind), footprint
+
+    def _footprint(self, event: Event) -> Footprint:
+        key = (event.alias, event.sql, repr(event.params))
+        if key not in self._footprints:
+            if event.alias not in self._statements:
+                catalogue = Catalogue()
+                if event.alias in self.databases:
+                    catalogue = self.databases[event.alias].catalogue
+                self._statements[event.alias] = Statements(catalogue)
+            statements = self._statements[event.alias]
+            self._footprints[key] = statements.footprint(event.sql, event.params)
+        return self._footprints[key]
+
+
+def _shape(event: Event) -> _Key:
+    if event.kind is not Kind.STATEMENT:
+        return event.kind, event.alias
+    params = repr(event.params)
+    return event.kind, event.alias, event.sql, params, event.in_transaction
+
+
+def _of_statement(
+    database: Explored,
+    transaction: Transaction,
+    footprint: Footprint,
+    *,
+    is_inside: bool,
+) -> Effect:
+    if database.catalogue.vendor == "sqlite":
+        return _on_file(database, footprint)
+    if footprint.unknown:
+        return ANYTHING
+    level = "SERIALIZABLE" if transaction.is_strict else database.isolation_level
+    now = {a for a in footprint.accesses if _is_now(a, transaction, is_inside)}
+    is_fresh = level not in _SNAPSHOT or not is_inside or transaction.is_strict
+    watched: frozenset[tuple[str, str | None, bool]] = frozenset()
+    if level == "SERIALIZABLE":
+        watched = frozenset((database.name, a.table, a.is_write) for a in now)
+    takes_snapshot = is_inside and (
+        transaction.is_strict or (level in _SNAPSHOT and not transaction.has_snapshot)
+    )
+    if footprint.control or not (footprint.accesses or takes_snapshot):
+        return NOTHING
+    return Effect(
+        wants=_in(database, (a for a in now if a.lock is not None)),
+        reads=_in(database, _reads(now, is_fresh=is_fresh)),
+        snapshots=frozenset({database.name} if takes_snapshot else ()),
+        watched=watched,
+        is_used=True,
+    )
+
+
+def _is_now(access: Access, transaction: Transaction, is_inside: bool) -> bool:
+    return not access.at_commit or not is_inside or transaction.is_strict
+
+
+def _reads(accesses: Iterable[Access], *, is_fresh: bool) -> Iterable[Access]:
+    """Return what reads of the present, whatever the snapshot is."""
+    accesses = list(accesses)
+    found = {(a.table, a.where) for a in accesses if a.action is Action.READ}
+    for access in accesses:
+        if access.action is Action.INSERT or access.table == ADVISORY:
+            continue
+        if not (is_fresh or access.foreign_key is not None):
+            continue
+        if access.action is Action.UPDATE:
+            if (access.table, access.where) in found:
+                continue
+            access = replace(access, columns=None)
+        yield access
+
+
+def _of_commit(database: Explored, transaction: Transaction, kind: Kind) -> Effect:
+    """Return what is checked before a transaction is committed."""
+    if kind is not Kind.COMMIT or database.catalogue.vendor == "sqlite":
+        return NOTHING
+    catalogue = database.catalogue
+    late = set()
+    for access in transaction.accesses:
+        relation = catalogue.relation(access.table)
+        is_late = relation is not None and any(u.is_deferred for u in relation.uniques)
+        if access.at_commit or (access.is_write and is_late):
+            late.add(access)
+    if not late:
+        return NOTHING
+    return Effect(
+        wants=_in(database, (a for a in late if a.lock is not None)),
+        reads=_in(database, _reads(late, is_fresh=True)),
+        is_used=True,
+    )
+
+
+def _of_end(
+    database: Explored, transaction: Transaction, *, is_published: bool
+) -> Effect:
+    name = database.name
+    if database.catalogue.vendor == "sqlite":
+        has_written = transaction.is_unknown or any(
+            a.is_write for a in transaction.accesses
+        )
+        done = "commit" if has_written else "end reading"
+        if not (has_written or transaction.accesses):
+            return NOTHING
+        return Effect(files=frozenset({(name, done)}), is_used=True)
+    if transaction.is_unknown:
+        return ANYTHING
+    if not transaction.accesses:
+        return NOTHING
+    is_watched = database.isolation_level == "SERIALIZABLE" or transaction.is_strict
+    return Effect(
+        frees=_in(database, (a for a in transaction.accesses if a.lock is not None)),
+        publishes=_in(
+            database, (a for a in transaction.accesses if a.is_write and is_published)
+        ),
+        watched=frozenset({(name, None, True)} if is_watched else ()),
+        is_used=True,
+    )
+
+
+def _on_file(database: Explored, footprint: Footprint) -> Effect:
+    name = database.name
+    if footprint.unknown:
+        return ANYTHING
+    if footprint.control == _BEGIN_WRITING or footprint.writes:
+        return Effect(files=frozenset({(name, "write")}), is_used=True)
+    if footprint.accesses:
+        return Effect(files=frozenset({(name, "read")}), is_used=True)
+    return NOTHING
+
+
+def _in(database: Explored, accesses: Iterable[Access]) -> frozenset[Touch]:
+    return frozenset((database.name, access) for access in accesses)
+
+
+def explored(
+    aliases: Sequence[str], isolation_level: str | None
+) -> dict[str, Explored]:
+    """Ask the databases for what decides which steps depend on each other.
+
+    :param isolation_level: that of all transactions, if it was said.
+    """
+    found: dict[object, Explored] = {}
+    by_alias = {}
+    for alias in aliases:
+        database = get_database(connections[alias])
+        identity = database.identity()
+        if identity not in found:
+            catalogue = database.catalogue()
+            level = isolation_level or catalogue.isolation_level
+            level = level.upper().replace("_", " ")
+            found[identity] = Explored(alias, catalogue, level)
+        by_alias[alias] = found[identity]
+    return by_alias
