@@ -1,0 +1,129 @@
+"""What reduction leaves out makes no difference: no outcome is found only there.
+
+With TXTEST_REDUCTION set to a number, so many random programs are tried at each
+isolation level, others each time; else a few, always the same ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from itertools import permutations
+
+from django.db import connection
+from hypothesis import HealthCheck, Phase, assume, given, settings
+
+from django_txtest import DfsScheduler, DporScheduler, TxTestCase, explore
+from django_txtest.exceptions import NotDeterministic
+from django_txtest.scheduler.calls import Session, find_twins
+from tests.library.models import Book, Genre
+from tests.scheduler.programs import final_rows, programs
+
+MANY = int(os.environ.get("TXTEST_REDUCTION", 0))
+#: Programs with more schedules than that take too long.
+MOST = 1500 if MANY else 300
+
+several = settings(
+    max_examples=MANY or 12,
+    derandomize=not MANY,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+    **({"phases": (Phase.generate,)} if "NOSHRINK" in os.environ else {}),
+)
+
+
+class SymmetricDporScheduler(DporScheduler):
+    """Takes equal calls for interchangeable, whatever judges the outcomes."""
+
+    def prepare(self, program):
+        sessions = [Session(name, self.calls[name]) for name in program.sessions]
+        twins = find_twins(sessions)
+        super().prepare(type(program)(program.sessions, twins, program.databases))
+
+
+class ReductionTests(TxTestCase):
+    @classmethod
+    def setUpTestData(cls):
+        Genre.objects.all().delete()
+        for pk, name in ((1, "Crime"), (2, "Poetry")):
+            Genre.objects.create(pk=pk, name=name)
+        for pk in (1, 2):
+            Book.objects.create(pk=pk, title=f"book {pk}", copies=pk, genre_id=pk)
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT setval('library_book_id_seq', 10)")
+                cursor.execute("SELECT setval('library_genre_id_seq', 10)")
+
+    def outcomes(self, scheduler, calls, level):
+        found = Counter()
+
+        def note(results):
+            found[repr((list(results), final_rows()))] += 1
+
+        exploration = explore(
+            *calls,
+            scheduler=scheduler,
+            invariant=note,
+            isolation_level=level,
+            allow=(Exception,),
+            max_executions=MOST,
+            max_time=600.0,
+        )
+        return found, exploration
+
+    def assertSameOutcomes(self, calls, level=None):
+        try:
+            expected, every = self.outcomes(DfsScheduler(), calls, level)
+            assume(every.exhausted)
+        except NotDeterministic:
+            assume(False)
+        found, reduced = self.outcomes(DporScheduler(), calls, level)
+        self.assertTrue(reduced.exhausted, reduced)
+        message = (
+            f"{calls} at {level}: {len(expected)} outcomes in {every.executions} "
+            f"executions, {len(found)} in {reduced.executions}"
+        )
+        self.assertEqual(set(found), set(expected), message)
+        self.assertLessEqual(reduced.executions, every.executions, message)
+        if len(set(calls)) < len(calls):
+            self.assertSameWithTwins(calls, level, expected)
+
+    def assertSameWithTwins(self, calls, level, expected):
+        scheduler = SymmetricDporScheduler()
+        scheduler.calls = {f"s{n}": call for n, call in enumerate(calls, start=1)}
+        found, _ = self.outcomes(scheduler, calls, level)
+        mirrored = set()
+        for outcome in found:
+            results, rows = eval(outcome)
+            for order in permutations(range(len(calls))):
+                if all(calls[n] is calls[m] for n, m in enumerate(order)):
+                    mirrored.add(repr(([results[n] for n in order], rows)))
+        self.assertEqual(mirrored, set(expected), f"{calls} at {level}")
+
+    def check(self, level, programs):
+        """Try programs; a function of Django's TestCase cannot be given any."""
+
+        @several
+        @given(programs)
+        def try_one(calls):
+            self.assertSameOutcomes(calls, level)
+
+        try_one()
+
+    if connection.vendor == "sqlite":
+
+        def test_on_sqlite(self):
+            self.check(None, programs(with_locks=False))
+
+    else:
+
+        def test_read_committed(self):
+            self.check("READ COMMITTED", programs())
+
+        def test_repeatable_read(self):
+            self.check("REPEATABLE READ", programs())
+
+        def test_serializable(self):
+            self.check("SERIALIZABLE", programs())
