@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -23,11 +23,25 @@ from django_txtest.scheduler.footprint import (
     pins,
     with_consequences,
 )
+from django_txtest.scheduler.sql import (
+    NotUnderstood,
+    Terms,
+    by_default,
+    conditions_of,
+    equality,
+    is_in_any_order,
+    locks_of,
+    not_known,
+    sources_of,
+    value_of,
+    values_of_row,
+    with_names,
+)
 
 #: Of more rows in one INSERT, it is not asked what each has.
 MAX_ROWS = 100
 
-_PLACEHOLDER = re.compile(r"%(?:\((?P<name>[^)]*)\))?(?P<kind>[sbt%])")
+_COMMENT = re.compile(r"^\s*(/\*.*?\*/\s*)+", re.DOTALL)
 _QUERY = re.compile(
     r"\s*[(]*\s*(SELECT|INSERT|UPDATE|DELETE|WITH|VALUES)\b", re.IGNORECASE
 )
@@ -54,19 +68,14 @@ _HARMLESS = re.compile(
 _ADVISORY = re.compile(r"pg_(try_)?advisory_(xact_)?(un)?lock(_shared|_all)?")
 _SYSTEM_COLUMNS = {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "oid"}
 
-#: Finds a value among the parameters; raises ValueError where nothing is known of it.
-_Value: TypeAlias = Callable[[Any], Any]
-#: For a column, the values that it may have, once there are parameters.
-_Terms: TypeAlias = "dict[str, tuple[_Value, ...]]"
-
 
 @dataclass(frozen=True)
 class _Template:
     """An access of a statement whose parameters are not known yet."""
 
     access: Access
-    where: _Terms
-    after: _Terms
+    where: Terms
+    after: Terms
     #: Whether it makes no difference which of the rows comes first.
     in_any_order: bool = True
 
@@ -76,16 +85,17 @@ class Statements:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
-        self._parsed: dict[str, list[_Template] | Footprint] = {}
+        self._parsed: dict[tuple[str, bool], list[_Template] | Footprint] = {}
 
     def footprint(self, sql: str, params: Any = None) -> Footprint:
         """Return what a statement does.
 
         :param params: as a cursor takes them; a list of such for `executemany`.
         """
-        if sql not in self._parsed:
-            self._parsed[sql] = self._parse(sql, has_params=params is not None)
-        parsed = self._parsed[sql]
+        key = (sql, params is not None)
+        if key not in self._parsed:
+            self._parsed[key] = self._parse(*key)
+        parsed = self._parsed[key]
         if isinstance(parsed, Footprint):
             return parsed
         accesses: list[Access] = []
@@ -94,7 +104,8 @@ class Statements:
         found, unknown = with_consequences(accesses, self.catalogue)
         return Footprint(tuple(found), unknown)
 
-    def _parse(self, sql: str, *, has_params: bool) -> list[_Template] | Footprint:
+    def _parse(self, sql: str, has_params: bool) -> list[_Template] | Footprint:
+        sql = _COMMENT.sub("", sql)
         control = _control(sql)
         if control is not None:
             return control
@@ -109,7 +120,7 @@ class Statements:
         if impure:
             return Footprint(unknown=f"it calls {' and '.join(sorted(impure))}()")
         if has_params:
-            sql = _with_names(sql)
+            sql = with_names(sql)
         dialect = {"postgresql": "postgres"}.get(
             self.catalogue.vendor, self.catalogue.vendor
         )
@@ -118,7 +129,8 @@ class Statements:
             if len(parsed) != 1 or parsed[0] is None:
                 return Footprint(unknown="it is more than one statement")
             return _Reader(parsed[0], self.catalogue).templates()
-        except (sqlglot.errors.SqlglotError, _NotUnderstood, RecursionError) as error:
+        # Whatever it is that a parser trips over, it is no error of the user's.
+        except Exception as error:  # noqa: BLE001
             lines = str(error).splitlines() or [type(error).__name__]
             return Footprint(unknown=f"its SQL is not understood: {lines[0]}")
 
@@ -147,10 +159,6 @@ class Statements:
         return replace(access, where=pins(where), after=pins(after))
 
 
-class _NotUnderstood(Exception):
-    pass
-
-
 class _Reader:
     """Finds the accesses of one parsed statement."""
 
@@ -164,7 +172,7 @@ class _Reader:
     def templates(self) -> list[_Template]:
         """Return what it does.
 
-        :raises _NotUnderstood: if that cannot be said.
+        :raises NotUnderstood: if that cannot be said.
         """
         found = list(self._templates())
         tables = {each.access.table for each in found} | self._named
@@ -173,7 +181,7 @@ class _Reader:
             if is_name and not isinstance(each.parent, exp.Lock):
                 relation = self._catalogue.relation(plain(each.name))
                 if plain(each.name) not in tables and not (relation and relation.shows):
-                    raise _NotUnderstood(f"what it does to {each.name}")
+                    raise NotUnderstood(f"what it does to {each.name}")
         return found
 
     def _templates(self) -> Iterator[_Template]:
@@ -189,9 +197,9 @@ class _Reader:
                 case exp.Delete():
                     yield from self._delete(node)
                 case exp.Command() | exp.Create() | exp.Drop() | exp.Merge():
-                    raise _NotUnderstood(type(node).__name__)
+                    raise NotUnderstood(type(node).__name__)
                 case exp.Into():
-                    raise _NotUnderstood("INTO")
+                    raise NotUnderstood("INTO")
                 case exp.Anonymous() if _ADVISORY.fullmatch(node.name.lower()):
                     yield self._advisory(node)
 
@@ -199,13 +207,13 @@ class _Reader:
 
     def _select(self, select: Any) -> Iterator[_Template]:
         sources = list(self._sources(select))
-        conditions = list(_conditions(select))
-        aggregated = _is_aggregated(select)
-        locked, lock, wait = _locks_of(select)
+        conditions = list(conditions_of(select))
+        aggregated = is_in_any_order(select)
+        locked, lock, wait = locks_of(select)
         if locked is not None and any(
-            isinstance(each, exp.Subquery) for each in _from(select)
+            isinstance(each, exp.Subquery) for each in sources_of(select)
         ):
-            raise _NotUnderstood("a lock on the rows of a subquery")
+            raise NotUnderstood("a lock on the rows of a subquery")
         for alias, table in sources:
             columns = self._columns_read(alias, table)
             where = self._terms(conditions, alias, table, len(sources))
@@ -227,29 +235,29 @@ class _Reader:
             names = [plain(each.name) for each in target.expressions]
             target = target.this
         if not isinstance(target, exp.Table):
-            raise _NotUnderstood("INSERT into what is no table")
+            raise NotUnderstood("INSERT into what is no table")
         table = self._table(target)
         if names is None and table in self._catalogue.relations:
             names = list(self._catalogue.relations[table].columns)
-        rows: Sequence[_Terms] = [{}]
+        rows: Sequence[Terms] = [{}]
         values = insert.args.get("expression")
         if isinstance(values, exp.Values) and names is not None:
-            rows = [_row(names, each) for each in values.expressions]
+            rows = [values_of_row(names, each) for each in values.expressions]
         if len(rows) > MAX_ROWS:
             rows = [{}]
         access = Access(table, Action.INSERT, lock=Lock.UPDATE)
         # None of its columns is known to be left out, where it is not known which.
-        unknown = names if names is not None else list(self._columns_of(table))
+        named = names if names is not None else list(self._columns_of(table))
         for row in rows:
-            after = {**dict.fromkeys(unknown, (_unknown,)), **row}
-            after = {c: terms for c, terms in after.items() if terms != (_default,)}
+            after = {**dict.fromkeys(named, (not_known,)), **row}
+            after = {c: terms for c, terms in after.items() if terms != (by_default,)}
             yield _Template(access, {}, after)
         conflict = insert.args.get("conflict")
         if conflict is not None:
             yield from self._conflict(table, conflict, rows)
 
     def _conflict(
-        self, table: str, conflict: Any, rows: Sequence[_Terms]
+        self, table: str, conflict: Any, rows: Sequence[Terms]
     ) -> Iterator[_Template]:
         keys = [
             plain(column.name)
@@ -275,15 +283,15 @@ class _Reader:
         table = self._table(update.this)
         alias = plain(update.this.alias_or_name)
         others = list(self._sources(update))
-        conditions = list(_conditions(update))
-        after: _Terms = {}
+        conditions = list(conditions_of(update))
+        after: Terms = {}
         written: set[str] = set()
         for each in update.expressions:
             if not isinstance(each, exp.EQ) or not isinstance(each.this, exp.Column):
-                raise _NotUnderstood("a SET of more than one column")
+                raise NotUnderstood("a SET of more than one column")
             column = plain(each.this.name)
             written.add(column)
-            after[column] = (_value_of(each.expression) or _unknown,)
+            after[column] = (value_of(each.expression) or not_known,)
         columns = self._with_generated(table, written)
         access = Access(
             table,
@@ -301,7 +309,7 @@ class _Reader:
         table = self._table(delete.this)
         alias = plain(delete.this.alias_or_name)
         others = list(self._sources(delete))
-        conditions = list(_conditions(delete))
+        conditions = list(conditions_of(delete))
         where = self._terms(conditions, alias, table, len(others) + 1)
         yield _Template(Access(table, Action.DELETE, lock=Lock.UPDATE), where, {})
         yield from self._others(others, conditions)
@@ -315,7 +323,7 @@ class _Reader:
 
     def _advisory(self, call: Any) -> _Template:
         name = call.name.lower()
-        terms = tuple(_value_of(each) or _unknown for each in call.expressions)
+        terms = tuple(value_of(each) or not_known for each in call.expressions)
         shared = name.endswith("_shared")
         access = Access(
             ADVISORY,
@@ -324,25 +332,25 @@ class _Reader:
             is_nowait="_try_" in name,
             columns=frozenset({"xact" if "_xact_" in name else "session"}),
         )
-        where: _Terms = {"key": (terms[0],)} if len(terms) == 1 else {}
+        where: Terms = {"key": (terms[0],)} if len(terms) == 1 else {}
         return _Template(access, where, {})
 
     # What they are about
 
     def _table(self, table: Any) -> str:
         if not isinstance(table, exp.Table) or not table.name:
-            raise _NotUnderstood("what is written to is no table")
+            raise NotUnderstood("what is written to is no table")
         return plain(table.name)
 
     def _sources(self, node: Any) -> Iterator[tuple[str, str]]:
         """Yield the alias and the name of each table that a statement reads."""
-        for each in _from(node):
+        for each in sources_of(node):
             if isinstance(each, exp.Table) and isinstance(each.this, exp.Identifier):
                 name = plain(each.name)
                 if name not in self._named or each.args.get("db"):
                     yield plain(each.alias_or_name), name
             elif isinstance(each, exp.Paren):
-                raise _NotUnderstood("a join in parentheses")
+                raise NotUnderstood("a join in parentheses")
 
     def _shown(self, template: _Template) -> Iterator[_Template]:
         """Yield reads of the tables that a view shows, or of the table."""
@@ -401,11 +409,11 @@ class _Reader:
 
     def _terms(
         self, conditions: Iterable[Any], alias: str, table: str, sources: int
-    ) -> _Terms:
+    ) -> Terms:
         """Return what conditions that must all hold say of the columns of a table."""
-        known: _Terms = {}
+        known: Terms = {}
         for each in conditions:
-            found = _equality(each)
+            found = equality(each)
             if found is None:
                 continue
             column, terms = found
@@ -416,9 +424,6 @@ class _Reader:
             if is_mine and name not in known:
                 known[name] = terms
         return known
-
-
-# SQL
 
 
 def _control(sql: str) -> Footprint | None:
@@ -439,200 +444,6 @@ def _control(sql: str) -> Footprint | None:
     return None
 
 
-def _from(node: Any) -> Iterator[Any]:
-    """Yield what a statement reads from, in all versions of sqlglot."""
-    for name in ("from_", "from"):
-        clause = node.args.get(name)
-        if clause is not None:
-            yield from _joined(clause.this)
-    using = node.args.get("using")
-    for each in using if isinstance(using, list) else ():
-        yield from _joined(each)
-    for join in node.args.get("joins") or ():
-        yield from _joined(join.this)
-
-
-def _joined(source: Any) -> Iterator[Any]:
-    yield source
-    for join in source.args.get("joins") or ():
-        yield from _joined(join.this)
-
-
-def _conditions(node: Any) -> Iterator[Any]:
-    """Yield conditions that hold for all rows that make a difference."""
-    where = node.args.get("where")
-    if where is not None:
-        yield from _parts(where.this)
-    for join in node.args.get("joins") or ():
-        is_inner = not join.args.get("side") and join.args.get("kind") in (
-            None,
-            "",
-            "INNER",
-            "CROSS",
-        )
-        if is_inner and join.args.get("on") is not None:
-            yield from _parts(join.args["on"])
-
-
-def _parts(condition: Any) -> Iterator[Any]:
-    condition = condition.unnest()
-    if isinstance(condition, exp.And):
-        yield from _parts(condition.left)
-        yield from _parts(condition.right)
-    else:
-        yield condition
-
-
-def _equality(condition: Any) -> tuple[Any, tuple[_Value, ...]] | None:
-    """Return a column and the values that it must have one of, if it is so simple."""
-    match condition:
-        case exp.EQ():
-            pairs = [
-                (condition.left, condition.right),
-                (condition.right, condition.left),
-            ]
-            for left, right in pairs:
-                column = left.unnest()
-                if not isinstance(column, exp.Column):
-                    continue
-                if isinstance(right, exp.Any):
-                    values = _value_of(right.this)
-                    return (column, (_all_of(values),)) if values else None
-                value = _value_of(right)
-                if value is not None:
-                    return column, (value,)
-        case exp.In() if condition.args.get("query") is None:
-            column = condition.this.unnest()
-            terms = [_value_of(each) for each in condition.expressions]
-            known = tuple(each for each in terms if each is not None)
-            if isinstance(column, exp.Column) and known and len(known) == len(terms):
-                return column, known
-        case exp.Is() if isinstance(condition.expression, exp.Null):
-            column = condition.this.unnest()
-            if isinstance(column, exp.Column):
-                return column, (lambda params: None,)
-        case exp.Column():  # a condition by itself: a boolean
-            return condition, (lambda params: True,)
-        case exp.Not() if isinstance(condition.this.unnest(), exp.Column):
-            return condition.this.unnest(), (lambda params: False,)
-    return None
-
-
-def _value_of(node: Any) -> _Value | None:
-    """Return what finds the value of an expression that is a constant."""
-    node = node.unnest()
-    if isinstance(node, exp.Cast):
-        # To which type makes no difference, once the value is one of the column's.
-        if node.to.expressions and not node.to.args.get("nested"):
-            return None
-        return _value_of(node.this)
-    match node:
-        case exp.Null():
-            return lambda params: None
-        case exp.Boolean():
-            boolean = bool(node.this)
-            return lambda params: boolean
-        case exp.Literal():
-            literal = node.this if node.is_string else _number(node.this)
-            return None if literal is None else lambda params: literal
-        case exp.Neg() if isinstance(node.this, exp.Literal) and node.this.is_number:
-            number = _number(node.this.this)
-            return None if number is None else lambda params: -number
-        case exp.Placeholder() if node.name:
-            name = node.name
-            return lambda params: _param(params, name)
-    return None
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isdecimal() else None
-
-
-def _param(params: Any, name: str) -> Any:
-    if isinstance(params, Mapping):
-        return params[name]
-    return params[int(name.removeprefix(_PREFIX))]
-
-
-def _all_of(values: _Value) -> _Value:
-    return lambda params: frozenset(values(params))
-
-
-def _unknown(params: Any) -> Any:
-    raise ValueError("it is not known")
-
-
-def _default(params: Any) -> Any:
-    raise ValueError("it is the default")
-
-
-def _row(names: Sequence[str], row: Any) -> _Terms:
-    values = row.expressions if isinstance(row, exp.Tuple) else [row.unnest()]
-    terms: _Terms = {}
-    for name, value in zip(names, values, strict=False):
-        is_default = isinstance(value, exp.Var) and value.name.upper() == "DEFAULT"
-        terms[name] = (_default if is_default else _value_of(value) or _unknown,)
-    return terms
-
-
-def _is_aggregated(select: Any) -> bool:
-    """Tell whether it makes no difference in which order the rows come."""
-    if select.args.get("group") or select.args.get("distinct"):
-        return False
-    commutative = (exp.Count, exp.Sum, exp.Max, exp.Min, exp.Avg)
-    for each in select.expressions:
-        for column in each.find_all(exp.Column, exp.Star):
-            if column.find_ancestor(*commutative) is None:
-                return False
-    limit = select.args.get("limit")
-    outer = select.parent
-    is_constant = all(not each.find(exp.AggFunc) for each in select.expressions)
-    return outer is None and (limit is None or is_constant)
-
-
-def _locks_of(select: Any) -> tuple[set[str] | None, Lock | None, bool | None]:
-    locks = select.args.get("locks") or ()
-    if not locks:
-        return None, None, None
-    if len(locks) > 1:
-        raise _NotUnderstood("two kinds of locks")
-    [lock] = locks
-    of = {plain(each.alias_or_name) for each in lock.expressions}
-    if "key" not in lock.arg_types:  # an old version of the parser
-        raise _NotUnderstood("how it locks")
-    match bool(lock.args.get("update")), bool(lock.args.get("key")):
-        case True, False:
-            strength = Lock.UPDATE
-        case True, True:
-            strength = Lock.NO_KEY_UPDATE
-        case False, False:
-            strength = Lock.SHARE
-        case _:
-            strength = Lock.KEY_SHARE
-    return of, strength, lock.args.get("wait")
-
-
-# Parameters
-
-_PREFIX = "txtest_"
-
-
-def _with_names(sql: str) -> str:
-    """Return SQL with names in the place of the drivers' placeholders."""
-    count = 0
-
-    def name(match: re.Match[str]) -> str:
-        nonlocal count
-        if match["kind"] == "%":
-            return "%"
-        if match["name"] is not None:
-            return f":{match['name']}"
-        count += 1
-        return f":{_PREFIX}{count - 1}"
-
-    return _PLACEHOLDER.sub(name, sql)
-
-
 def _each(params: Any, sql: str) -> Iterable[Any]:
     """Return the parameters of each time that a statement is made."""
     is_many = (
@@ -647,7 +458,7 @@ def _each(params: Any, sql: str) -> Iterable[Any]:
     return params if len(params) <= MAX_ROWS else [None]
 
 
-def _bind(terms: _Terms, params: Any, relation: Relation | None) -> dict[str, Values]:
+def _bind(terms: Terms, params: Any, relation: Relation | None) -> dict[str, Values]:
     kinds = {} if relation is None else relation.columns
     bound: dict[str, Values] = {}
     for column, of_column in terms.items():

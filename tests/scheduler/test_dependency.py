@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import unittest
+from dataclasses import replace
+
+from django_txtest.history import Event, Kind
+from django_txtest.scheduler.dependency import Dependency
+from django_txtest.scheduler.effects import Effects, Explored
+from tests.scheduler.test_statements import catalogue
+
+READ = "SELECT copies FROM book WHERE id = 1"
+READ_OTHER = "SELECT copies FROM book WHERE id = 2"
+READ_NAME = "SELECT name FROM book WHERE id = 1"
+READ_ALL = "SELECT id FROM book WHERE copies > 1"
+WRITE = "UPDATE book SET copies = 5 WHERE id = 1"
+WRITE_OTHER = "UPDATE book SET copies = 5 WHERE id = 2"
+LOCK = "SELECT copies FROM book WHERE id = 1 FOR UPDATE"
+DELETE = "DELETE FROM book WHERE id = 1"
+INSERT = "INSERT INTO book (name) VALUES ('x')"
+INSERT_SAME = "INSERT INTO book (name, copies) VALUES ('x', 7)"
+INSERT_OTHER = "INSERT INTO book (name) VALUES ('y')"
+LEND = "INSERT INTO loan (id, book_id) VALUES (1, 1)"
+AUDIT = "INSERT INTO audited (id) VALUES (1)"
+
+
+class DependencyTestCase(unittest.TestCase):
+    """What `one` does is the last of its steps, and so for `other`."""
+
+    level = "READ COMMITTED"
+    vendor = "postgresql"
+
+    def setUp(self):
+        of_vendor = replace(catalogue(), vendor=self.vendor)
+        self.depend = Dependency({"main": of_vendor})
+        self.explored = {"default": Explored("main", of_vendor, self.level)}
+
+    def effect(self, name, *steps):
+        """Return the effect of the last step; in a transaction, if there is an end."""
+        effects = Effects(self.explored)
+        is_inside = steps[-1] in ("COMMIT", "ROLLBACK", "...") or len(steps) > 1
+        for step in steps:
+            if step == "...":
+                break
+            if step in ("COMMIT", "ROLLBACK"):
+                event = Event(name, Kind[step])
+            else:
+                event = Event(name, Kind.STATEMENT, sql=step, in_transaction=is_inside)
+            effect, _ = effects.of_step([event])
+        return effect
+
+    def depends(self, one, other):
+        mine, its = self.effect("s1", *one), self.effect("s2", *other)
+        found = self.depend(mine, its)
+        self.assertEqual(found, self.depend(its, mine))
+        return found
+
+    def assertDepend(self, one, other):
+        self.assertTrue(self.depends(one, other), f"{one} and {other}")
+
+    def assertIndependent(self, one, other):
+        self.assertFalse(self.depends(one, other), f"{one} and {other}")
+
+
+class ReadCommittedTests(DependencyTestCase):
+    def test_a_read_sees_what_is_committed(self):
+        self.assertIndependent([READ], [WRITE, "..."])
+        self.assertDepend([READ], [WRITE, "COMMIT"])
+        self.assertIndependent([READ], [WRITE, "ROLLBACK"])
+        self.assertDepend([READ], [WRITE])
+        self.assertIndependent([READ], [READ])
+        self.assertDepend([WRITE, READ], [WRITE, "COMMIT"])
+
+    def test_rows_and_columns(self):
+        self.assertIndependent([READ_OTHER], [WRITE])
+        self.assertIndependent([READ_NAME], [WRITE])
+        self.assertDepend([READ_ALL], [WRITE])
+        self.assertDepend([READ_ALL], [INSERT])
+        self.assertIndependent([READ], [INSERT])  # no new row has that key
+        self.assertDepend([READ], [DELETE])
+        self.assertIndependent(["SELECT 1 FROM book WHERE name = 'z'"], [INSERT])
+
+    def test_locks_of_rows(self):
+        for one in (WRITE, LOCK, DELETE):
+            for other in (WRITE, LOCK, DELETE):
+                self.assertDepend([one, "..."], [other, "..."])
+                self.assertDepend([one, "..."], [other, "ROLLBACK"])
+            self.assertIndependent([one, "..."], [WRITE_OTHER, "..."])
+        share, weak = (
+            LOCK.replace("UPDATE", "SHARE"),
+            LOCK.replace("UPDATE", "KEY SHARE"),
+        )
+        self.assertIndependent([share, "..."], [share, "COMMIT"])
+        self.assertDepend([share, "..."], [WRITE, "..."])
+        self.assertIndependent([weak, "..."], [WRITE, "..."])
+        self.assertDepend([f"{LOCK} SKIP LOCKED", "..."], [WRITE, "..."])
+
+    def test_a_row_that_becomes_one_that_another_looks_for(self):
+        rename = "UPDATE book SET name = 'y' WHERE name = 'x'"
+        look = "UPDATE book SET copies = 1 WHERE name = 'y'"
+        self.assertDepend([look], [rename])
+        self.assertIndependent([look.replace("'y'", "'z'")], [rename])
+
+    def test_unique_keys(self):
+        self.assertDepend([INSERT, "..."], [INSERT_SAME, "..."])
+        self.assertIndependent([INSERT, "..."], [INSERT_OTHER, "..."])
+        self.assertDepend([INSERT], ["DELETE FROM book WHERE name = 'x'", "..."])
+        self.assertDepend([INSERT], ["UPDATE book SET name = 'x' WHERE id = 2", "..."])
+        self.assertIndependent([INSERT], [WRITE, "..."][:1])
+
+    def test_foreign_keys(self):
+        self.assertIndependent([LEND, "..."], [DELETE, "..."])  # until the commit
+        self.assertDepend([LEND, "COMMIT"], [DELETE, "..."])
+        self.assertDepend([LEND, "COMMIT"], [LOCK, "..."])
+        self.assertIndependent([LEND, "COMMIT"], [WRITE, "..."])
+        self.assertDepend([LEND], [DELETE])
+        self.assertDepend([LEND], ["INSERT INTO book (id) VALUES (1)", "COMMIT"])
+
+    def test_advisory_locks(self):
+        lock = "SELECT pg_advisory_xact_lock(1)"
+        self.assertDepend([lock, "..."], [lock, "..."])
+        self.assertDepend([lock, "..."], [lock, "COMMIT"])
+        self.assertIndependent([lock, "..."], [lock.replace("1", "2"), "..."])
+
+    def test_what_is_not_understood(self):
+        self.assertDepend([AUDIT], [READ])
+        self.assertDepend([AUDIT, "COMMIT"], [READ])
+        self.assertIndependent([AUDIT], ["SAVEPOINT x", "..."])
+
+    def test_checkpoints(self):
+        effects = Effects(self.explored)
+        one, _ = effects.of_step([Event("s1", Kind.CHECKPOINT, text="x")])
+        other, _ = effects.of_step([Event("s2", Kind.CHECKPOINT, text="y")])
+        self.assertTrue(self.depend(one, other))
+        self.assertFalse(self.depend(one, self.effect("s2", AUDIT)))
+
+    def test_errors_give_locks_free(self):
+        effects = Effects(self.explored)
+        effects.of_step([Event("s1", Kind.STATEMENT, sql=WRITE, in_transaction=True)])
+        error = Event("s1", Kind.STATEMENT, sql=INSERT, in_transaction=True)
+        failed, _ = effects.of_step([error, Event("s1", Kind.ERROR)])
+        self.assertTrue(self.depend(failed, self.effect("s2", WRITE)))
+        self.assertFalse(self.depend(failed, self.effect("s2", READ)))
+
+    def test_who_goes_on_takes_part(self):
+        effects = Effects(self.explored)
+        write = Event("s1", Kind.STATEMENT, sql=WRITE, in_transaction=True)
+        effects.of_step([write])
+        wait = [
+            Event("s2", Kind.STATEMENT, sql=WRITE),
+            Event("s2", Kind.WAITS, others=("s1",)),
+        ]
+        issued, sessions = effects.of_step(wait)
+        self.assertEqual(sessions, {"s2"})
+        read = self.effect("s3", READ)
+        self.assertFalse(self.depend(issued, read))
+        end, sessions = effects.of_step(
+            [Event("s1", Kind.ROLLBACK), Event("s2", Kind.GOES_ON)]
+        )
+        self.assertEqual(sessions, {"s1", "s2"})
+        self.assertTrue(self.depend(end, read))
+
+    def test_locks_that_last_until_the_end(self):
+        effects = Effects(self.explored)
+        lock = "SELECT pg_advisory_lock(1)"
+        effects.of_step([Event("s1", Kind.STATEMENT, sql=lock)])
+        end, _ = effects.of_step(
+            [Event("s1", Kind.STATEMENT, sql=READ), Event("s1", Kind.RETURNS)]
+        )
+        self.assertTrue(self.depend(end, self.effect("s2", lock)))
+
+    def test_an_isolation_level_that_a_statement_sets(self):
+        change = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+        self.assertDepend([change, READ_OTHER], [WRITE])
+
+
+class SnapshotTests(DependencyTestCase):
+    level = "REPEATABLE READ"
+
+    def test_the_first_statement_takes_all(self):
+        self.assertDepend([READ_OTHER, "..."], [WRITE, "COMMIT"])
+        self.assertIndependent([READ_OTHER, READ], [WRITE, "COMMIT"])
+        self.assertIndependent([READ_OTHER, "..."], [WRITE, "..."])
+        self.assertDepend(["SELECT 1", "..."], [WRITE])
+        self.assertIndependent(["SAVEPOINT x", "..."], [WRITE])
+        self.assertIndependent([READ_OTHER], [WRITE])  # nothing comes after it
+
+    def test_writes(self):
+        self.assertDepend([READ_OTHER, WRITE], [WRITE, "COMMIT"])
+        self.assertDepend([READ_OTHER, WRITE], [WRITE, "..."])
+
+    def test_foreign_keys_are_checked_on_what_is_there_now(self):
+        self.assertDepend([READ_OTHER, LEND, "COMMIT"], [DELETE, "COMMIT"])
+
+
+class SerializableTests(SnapshotTests):
+    level = "SERIALIZABLE"
+
+    def test_the_first_statement_takes_all(self):
+        self.assertDepend([READ_OTHER, "..."], [WRITE, "COMMIT"])
+
+    def test_what_is_read_is_watched(self):
+        self.assertDepend([READ_OTHER, READ], [READ, WRITE])
+        self.assertIndependent([READ_OTHER, READ], [READ, READ])
+        self.assertDepend([READ_OTHER, READ], [LEND, "COMMIT"])
+
+
+class SQLiteTests(DependencyTestCase):
+    vendor = "sqlite"
+    level = "SERIALIZABLE"
+
+    def test_the_file_is_one_lock(self):
+        self.assertIndependent([READ], [READ, "COMMIT"])
+        self.assertIndependent([READ, "..."], [WRITE, "..."])
+        self.assertDepend([READ, "..."], [WRITE, "COMMIT"])
+        self.assertDepend([READ_OTHER], [WRITE])
+        self.assertDepend([LEND, "..."], [WRITE, "..."])
+        self.assertDepend([READ, "COMMIT"], [WRITE, "COMMIT"])
+        self.assertDepend(["BEGIN IMMEDIATE"], [WRITE])
+        self.assertIndependent(["BEGIN"], [WRITE])
