@@ -260,9 +260,9 @@ class _Reader:
         self, table: str, conflict: Any, rows: Sequence[Terms]
     ) -> Iterator[_Template]:
         keys = [
-            plain(column.name)
+            plain(name.name)
             for each in conflict.args.get("conflict_keys") or ()
-            for column in each.find_all(exp.Column)
+            for name in each.find_all(exp.Identifier)
         ]
         written = {
             plain(each.this.name)
