@@ -167,6 +167,17 @@ def explore(session: nox.Session) -> None:
 
 
 @nox.session
+def reduction(session: nox.Session) -> None:
+    """Compare the reduced search with the whole one on 500 programs, or ``-- 2000``."""
+    session.install("-e", ".[postgres,test]")
+    count, *options = session.posargs or ["500"]
+    test = "tests.scheduler.test_reduction"
+    session.run(
+        "python", "runtests.py", test, *options, env={"TXTEST_REDUCTION": count}
+    )
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Build the package, check it, and use its wheel in a new project."""
     session.install("build", "twine", "check-wheel-contents")

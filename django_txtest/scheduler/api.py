@@ -65,7 +65,8 @@ def explore(
     :param invariant: called with the `Results` of each execution; it fails if this
         returns False or raises, or if a call raises what `allow` does not name.
     :param setup: called before each execution, once the databases are put back.
-    :param scheduler: chooses the schedules, usually all of them, once each.
+    :param scheduler: chooses the schedules; usually a `DporScheduler`, which tries one
+        of those that cannot differ, or a `DfsScheduler` with a bound of preemptions.
     :param isolation_level: that of the calls' transactions; else the usual one.
     :param databases: the aliases that are explored; usually all that the test may use.
     :param max_executions: after so many, stop.
@@ -88,6 +89,12 @@ def explore(
         raise InvalidCall(
             f"{len(sessions)} calls have too many serial orders to compare with. Give "
             f"an invariant, or at most {MAX_SERIAL} calls."
+        )
+    if preemption_bound is not None and isinstance(scheduler, DporScheduler):
+        raise InvalidCall(
+            "Of a reduced search nobody knows what a bound of preemptions leaves out. "
+            "Pass preemption_bound alone, which tries every order within it, or the "
+            "DporScheduler alone."
         )
     limits = Limits(max_executions, max_time, preemption_bound, stop_on_first)
     databases = None if databases is None else list(databases)
