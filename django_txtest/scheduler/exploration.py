@@ -138,7 +138,7 @@ class Exploration:
             report = self.failure.report(transcript or str(self.failure.history))
             return f"Of {count}, one {found}.\n{report}"
         if self.exhausted:
-            return f"No failure in {count}, which are all that there are."
+            return f"No failure in {count}, and no other order can differ."
         if self.was_cut_short:
             return (
                 f"The exploration was cut short after {count}, none of which failed, "

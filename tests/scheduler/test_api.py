@@ -14,6 +14,8 @@ from django.test import Client, TestCase, override_settings
 from django.urls import path
 
 from django_txtest import (
+    DfsScheduler,
+    DporScheduler,
     ExplorationCutShort,
     InterleavingFailed,
     NoAtomicMixin,
@@ -84,8 +86,8 @@ class VerdictTests(ApiTestCase):
     def test_all_failures(self):
         exploration = explore(self.lend, self.lend, stop_on_first=False)
         self.assertTrue(exploration.exhausted)
-        self.assertEqual((exploration.executions, len(exploration.failures)), (6, 4))
-        self.assertIn("first of 4", str(exploration))
+        self.assertEqual((exploration.executions, len(exploration.failures)), (3, 2))
+        self.assertIn("first of 2", str(exploration))
 
     def test_proofs(self):
         exploration = explore(self.fixed, self.fixed)
@@ -94,7 +96,7 @@ class VerdictTests(ApiTestCase):
         self.assertIsNone(exploration.failure)
         self.assertEqual(
             str(exploration),
-            "No failure in 2 executions, which are all that there are.",
+            "No failure in 1 execution, and no other order can differ.",
         )
 
     def test_limits_that_nobody_asked_for(self):
@@ -102,7 +104,8 @@ class VerdictTests(ApiTestCase):
             {"max_executions": DefaultCount(2)},
             {"max_time": DefaultSeconds(0)},
         ):
-            exploration = explore(self.fixed, self.fixed, self.fixed, **default)
+            targets = [self.fixed] * 3
+            exploration = explore(*targets, scheduler=DfsScheduler(), **default)
             self.assertFalse(exploration.exhausted)
             self.assertTrue(exploration.was_cut_short)
             [name] = default
@@ -127,6 +130,15 @@ class VerdictTests(ApiTestCase):
                 exploration.raise_if_failed()
                 self.assertFalse(exploration.exhausted)
                 self.assertIn(told, str(exploration))
+
+    def test_a_bound_of_a_reduced_search(self):
+        with self.assertRaisesRegex(InvalidCall, "Pass preemption_bound alone"):
+            explore(
+                self.fixed,
+                self.fixed,
+                scheduler=DporScheduler(),
+                preemption_bound=2,
+            )
 
     def test_a_bound_that_leaves_nothing_out(self):
         self.assertTrue(explore(self.fixed, self.fixed, preemption_bound=0).exhausted)
@@ -174,6 +186,7 @@ class VerdictTests(ApiTestCase):
         explore(
             self.fixed,
             self.fixed,
+            scheduler=DfsScheduler(),
             progress=lambda exploration: counts.append(exploration.executions),
         )
         self.assertEqual(counts, [1, 2])
@@ -193,7 +206,7 @@ class VerdictTests(ApiTestCase):
             lines = stream.getvalue().split("\r\x1b[K")
             if stream.isatty():
                 self.assertRegex(
-                    lines[1], r"0 s: 1 executions, \d+ in a second, up to 2 steps each$"
+                    lines[1], r"^\d+ s: 1 executions, \d+ in a second, up to 2 steps each$"
                 )
                 self.assertEqual(lines[-1], "")
             else:
@@ -356,14 +369,17 @@ class GoldenTests(GoldenMixin, ApiTestCase):
     @on_postgresql
     def test_lost_update(self):
         exploration = explore(
-            Session("alice", calls.lend, 1000), Session("bob", calls.lend, 1000)
+            Session("alice", calls.lend, 1000),
+            Session("bob", calls.lend, 1000),
+            scheduler=DfsScheduler(),
         )
         self.assertPrinted("lost_update.txt", exploration)
 
     @on_postgresql
     def test_waiting(self):
         lend = partial(calls.lend_atomic, 1000)
-        exploration = explore(Session("alice", lend), Session("bob", lend))
+        both = Session("alice", lend), Session("bob", lend)
+        exploration = explore(*both, scheduler=DfsScheduler())
         self.assertPrinted("lost_update_in_transactions.txt", exploration)
 
 
