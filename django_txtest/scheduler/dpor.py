@@ -23,6 +23,10 @@ from django_txtest.scheduler.effects import Effects
 from django_txtest.scheduler.schedule import Schedule
 from django_txtest.scheduler.strategies import TRIES, Choice, Program, Scheduler
 
+#: After how many times it is clear that a step usually does something else.
+RARE = 4
+MOST_REBASED = 100
+
 
 @dataclass(frozen=True)
 class Step:
@@ -82,6 +86,9 @@ class DporScheduler(Scheduler):
         self._seen = 0
         self._races: list[tuple[int, int]] = []
         self._tries = 0
+        #: The step that did not do what it did before, and how often that was so.
+        self._strayed: int | None = None
+        self._rebased = 0
         self._has_begun = False
 
     def prepare(self, program: Program) -> None:
@@ -100,21 +107,35 @@ class DporScheduler(Scheduler):
         """
         if self.lost is not None:
             self._tries += 1
-            if self._tries == TRIES:
+            if self._tries == TRIES or self._rebased == MOST_REBASED:
                 raise NotDeterministic(f"{self.lost} {NotDeterministic.REMEDY}")
             del self._path[self._known :]
+            if self._strayed is not None and self._tries >= RARE:
+                self._rebase(self._strayed)
         elif self._has_begun and not self._go_back():
             self.exhausted = True
             return False
         else:
             self._tries = 0
         self._has_begun = True
-        self.lost = None
+        self.lost = self._strayed = None
         self._known = len(self._path)
         self._steps = []
         self._made = self._seen = 0
         self._effects.begin()
         return True
+
+    def _rebase(self, depth: int) -> None:
+        """Go on from what a step usually does, and not from what it did before.
+
+        Where several sessions wait for a lock, it is up to the server who gets it. If
+        it was one that usually does not, what comes after that cannot be followed.
+        """
+        del self._path[depth + 1 :]
+        self._path[depth].step = None
+        self._path[depth].after = []
+        self._rebased += 1
+        self._tries = 0
 
     def _go_back(self) -> bool:
         """Go back to the last node where there is something to be tried."""
@@ -133,18 +154,16 @@ class DporScheduler(Scheduler):
 
     def choose(self, choice: Choice) -> int:
         """Follow the schedule that is to be tried, then go on as long as possible."""
-        if self.lost is not None:
+        if not self._observe(choice.history):
             return choice.in_order[0]
-        self._observe(choice.history)
         depth = self._made
         self._made += 1
         if depth < self._known:
             chosen = self._path[depth].chosen
             if chosen not in choice.runnable:
-                made = Schedule(node.chosen for node in self._path[: depth + 1])
                 self.lost = (
-                    f"The schedule {made} could be followed before, and now not beyond "
-                    f"step {depth}."
+                    f"The schedule {self._schedule(depth + 1)} could be followed "
+                    f"before, and now not beyond step {depth}."
                 )
                 return choice.in_order[0]
             return chosen
@@ -154,8 +173,7 @@ class DporScheduler(Scheduler):
 
     def end(self, history: History) -> None:
         """Look for races in the execution that has just ended."""
-        if self.lost is None:
-            self._observe(history)
+        if self._observe(history):
             self._reverse_races()
 
     def _new_node(self, choice: Choice) -> Node:
@@ -182,6 +200,9 @@ class DporScheduler(Scheduler):
         chosen = (awake or allowed)[0]
         return Node(chosen, sleeping, [], [], is_redundant=is_redundant)
 
+    def _schedule(self, length: int) -> Schedule:
+        return Schedule(node.chosen for node in self._path[:length])
+
     def _without_twins(self, numbers: Sequence[int]) -> list[int]:
         """Leave out those that have not begun, but a twin before them has not, too."""
         begun = {step.session for step in self._steps}
@@ -196,12 +217,12 @@ class DporScheduler(Scheduler):
 
     # What happened
 
-    def _observe(self, history: Sequence[Event]) -> None:
-        """Take note of what the last step did."""
+    def _observe(self, history: Sequence[Event]) -> bool:
+        """Take note of what the last step did; return whether it was as expected."""
         events = history[self._seen :]
         self._seen = len(history)
-        if len(self._steps) == self._made:
-            return
+        if self.lost is not None or len(self._steps) == self._made:
+            return self.lost is None
         node = self._path[self._made - 1]
         effect, names = self._effects.of_step(events)
         sessions = {node.chosen, *(self._numbers[name] for name in names)}
@@ -212,6 +233,13 @@ class DporScheduler(Scheduler):
         self._steps.append(step)
         if self._made >= self._known:
             node.step = step
+        elif node.step is not None and node.step.sessions != step.sessions:
+            self._strayed = self._made - 1
+            self.lost = (
+                f"In the schedule {self._schedule(self._made)} it was not always the "
+                f"same sessions that went on after the last step."
+            )
+        return self.lost is None
 
     def _are_ordered(self, one: Step, other: Step) -> bool:
         """Tell whether it makes a difference which of two steps comes first."""
