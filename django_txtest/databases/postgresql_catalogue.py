@@ -100,7 +100,9 @@ SELECT r.ev_class, d.refclassid = 'pg_class'::regclass, d.refobjid
 FROM pg_rewrite r
 JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
 JOIN pg_class c ON c.oid = r.ev_class
+JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'v' AND r.rulename = '_RETURN' AND d.refobjid <> r.ev_class
+  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'txtest')
   AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass)
 """
 
