@@ -205,9 +205,8 @@ class VerdictTests(ApiTestCase):
                 explore(self.fixed, self.fixed)
             lines = stream.getvalue().split("\r\x1b[K")
             if stream.isatty():
-                self.assertRegex(
-                    lines[1], r"^\d+ s: 1 executions, \d+ in a second, up to 2 steps each$"
-                )
+                told = r"^\d+ s: 1 executions, \d+ in a second, up to 2 steps each$"
+                self.assertRegex(lines[1], told)
                 self.assertEqual(lines[-1], "")
             else:
                 self.assertEqual(lines, [""])
