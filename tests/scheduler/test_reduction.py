@@ -7,11 +7,12 @@ isolation level, others each time; else a few, always the same ones.
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from itertools import permutations
 
 from django.db import connection
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 from django_txtest import DfsScheduler, DporScheduler, TxTestCase, explore
 from django_txtest.exceptions import NotDeterministic
@@ -30,7 +31,6 @@ several = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
-    **({"phases": (Phase.generate,)} if "NOSHRINK" in os.environ else {}),
 )
 
 
@@ -81,6 +81,9 @@ class ReductionTests(TxTestCase):
             assume(False)
         found, reduced = self.outcomes(DporScheduler(), calls, level)
         self.assertTrue(reduced.exhausted, reduced)
+        self.counts["programs"] += 1
+        self.counts["executions"] += every.executions
+        self.counts["of the reduced search"] += reduced.executions
         message = (
             f"{calls} at {level}: {len(expected)} outcomes in {every.executions} "
             f"executions, {len(found)} in {reduced.executions}"
@@ -113,11 +116,14 @@ class ReductionTests(TxTestCase):
 
     def check(self, level, programs):
         """Try programs; a function of Django's TestCase cannot be given any."""
+        self.counts = Counter()
 
         @several
         @given(programs)
         def try_one(calls):
             self.assertSameOutcomes(calls, level)
+            if MANY and self.counts["programs"] % 10 == 0:
+                print(level, dict(self.counts), file=sys.stderr, flush=True)
 
         try_one()
 
