@@ -117,10 +117,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Edge:
-    """A dependency of one event of a history on another.
+    """A dependency between two events of a history, as Adya draws it.
 
-    `source` and `target` are their numbers in the history, from 0, and `label` says in
-    a few words what it is that the one depends on the other for.
+    What `source` did has to come first in a serial order, though it may have come last
+    here; both are numbers in the history, from 0. `label` says in a few words why.
     """
 
     source: int

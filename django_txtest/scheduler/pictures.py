@@ -30,7 +30,8 @@ _MAX_NAME = 160
 def with_picture(failure: Failure) -> Failure:
     """Write the picture of a failure, and return the failure with the path of it."""
     test = current_test() or "exploration"
-    facts = {"What was broken": failure.summary}
+    broken = [failure.summary, *filter(None, [failure.comparison])]
+    facts = {"What was broken": "\n".join(broken)}
     if failure.anomaly:
         facts["What it is"] = str(failure.anomaly)
     if failure.hint:

@@ -1,6 +1,7 @@
-"""Pictures of a history: SVG, a page of HTML, Mermaid, and a table for a terminal.
+"""Pictures of a history: SVG, a page of HTML, and Mermaid.
 
-Pure: no Django is imported, and nothing is read or written.
+Pure: no Django is imported, and nothing is read or written. That for a terminal is in
+`terminal`, which is not imported here, as rich takes longer than a hundred executions.
 """
 
 from __future__ import annotations
@@ -8,6 +9,5 @@ from __future__ import annotations
 from django_txtest.timeline.mermaid import to_mermaid
 from django_txtest.timeline.page import to_html
 from django_txtest.timeline.svg import to_svg
-from django_txtest.timeline.terminal import TerminalTimeline
 
-__all__ = ["TerminalTimeline", "to_html", "to_mermaid", "to_svg"]
+__all__ = ["to_html", "to_mermaid", "to_svg"]

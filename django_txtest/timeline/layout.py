@@ -134,8 +134,8 @@ class _Drawing:
     def __init__(self, history: History, edges: Sequence[Edge]) -> None:
         self._history = history
         self._lane_of = {name: lane for lane, name in enumerate(history.sessions)}
-        aliases = {event.alias for event in history}
-        texts = [told(event, with_alias=len(aliases) > 1) for event in history]
+        several = history.has_several_aliases
+        texts = [told(event, with_alias=several) for event in history]
         self._columns = _columns(len(self._lane_of), texts)
         self._lines = [wrap(text, self._columns) for text in texts]
         self._transactions = transactions(history)

@@ -32,7 +32,7 @@ def to_mermaid(history: History, edges: Sequence[Edge] = ()) -> str:
         )
         arrow = f"{source}-->>{target}: {_text(edge.label, 'depends')}"
         arrows.setdefault(max(edge.source, edge.target), []).append(arrow)
-    several = len({event.alias for event in history}) > 1
+    several = history.has_several_aliases
     lines = [
         f"participant {code} as {_text(name, code)}" for name, code in names.items()
     ]

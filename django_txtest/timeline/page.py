@@ -17,7 +17,8 @@ _MAX_SQL = 4000
 _LEGEND = (
     "Time goes downwards, and each session has a lane. A bracket is a transaction, "
     "dashed if it was rolled back. A hatched stretch is a wait. A numbered arrow is a "
-    "dependency. Each box leads to its line in the list, with its place in the code."
+    "dependency: what it comes from has to be first in a serial order. Each box leads "
+    "to its line in the list, with its place in the code."
 )
 
 
@@ -88,7 +89,7 @@ def _list_events(main: ET.Element, history: History) -> None:
     for name in ("", "Session", "What it did", "Where"):
         add(headings, "th", {"scope": "col"}, name)
     rows = add(table, "tbody")
-    several = len({event.alias for event in history}) > 1
+    several = history.has_several_aliases
     number = 0
     for event in history:
         is_box = event.kind not in (Kind.WAITS, Kind.GOES_ON)

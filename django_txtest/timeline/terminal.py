@@ -24,6 +24,8 @@ _STYLES = {
     Kind.ERROR: "bold red",
     Kind.RAISES: "bold red",
 }
+#: One for each session, again and again.
+_COLOURS = ("cyan", "magenta", "yellow", "green", "blue")
 #: How wide a session's column may be, in characters.
 _LEAST, _MOST = 16, 80
 
@@ -38,20 +40,20 @@ class TerminalTimeline:
     def __init__(self, history: History, *, places: bool = True) -> None:
         self._history = history
         self._places = places
-        self._several = len({event.alias for event in history}) > 1
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> RenderResult:
         names = self._history.sessions
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
         table.add_column("", justify="right", style="dim")
         # The number and the brackets, each with the space behind it.
         free = options.max_width - 6 - 5 * len(names)
         width = max(_LEAST, min(_MOST, free // max(1, len(names))))
         for name in names:
             table.add_column("", no_wrap=True)
-            table.add_column(Text(shortened(name, width)), no_wrap=True)
+            title = Text(shortened(name, width), _colour(names, name))
+            table.add_column(title, no_wrap=True)
         marks = _marks(self._history)
         number = 0
         for index, event in enumerate(self._history):
@@ -61,13 +63,14 @@ class TerminalTimeline:
             height = text.plain.count("\n") + 1
             cells = [Text(str(number) if is_step else "")]
             for name in names:
-                cells.append(_mark(marks[name][index], height))
+                mark = _mark(marks[name][index], height)
+                cells.append(Text(mark, style=_colour(names, name)))
                 cells.append(text if name == event.session else Text())
             table.add_row(*cells)
         yield table
 
     def _text(self, event: Event, width: int) -> Text:
-        lines = wrap(told(event, with_alias=self._several), width)
+        lines = wrap(told(event, with_alias=self._history.has_several_aliases), width)
         text = Text("\n".join(lines), style=_STYLES.get(event.kind, "none"))
         if self._places and event.place is not None:
             for line in wrap(clean(str(event.place)), width):
@@ -75,7 +78,11 @@ class TerminalTimeline:
         return text
 
 
-def _mark(mark: str, height: int) -> Text:
+def _colour(names: Sequence[str], name: str) -> str:
+    return _COLOURS[names.index(name) % len(_COLOURS)]
+
+
+def _mark(mark: str, height: int) -> str:
     """Return a mark that goes on for the height of a row."""
     middle = "│" if mark in "┌└" else mark
     lines = [middle] * height
@@ -83,7 +90,7 @@ def _mark(mark: str, height: int) -> Text:
         lines[0] = mark
     elif mark == "└":
         lines[-1] = mark
-    return Text("\n".join(lines), style="cyan")
+    return "\n".join(lines)
 
 
 def _marks(history: History) -> dict[str, Sequence[str]]:

@@ -10,7 +10,8 @@ from hypothesis import given
 from rich.console import Console
 
 from django_txtest.history import Event, History, Kind
-from django_txtest.timeline import TerminalTimeline, to_html, to_mermaid, to_svg
+from django_txtest.timeline import to_html, to_mermaid, to_svg
+from django_txtest.timeline.terminal import TerminalTimeline
 from tests.timeline.histories import deadlock, examples, histories, lost_update
 from tests.utils import GoldenMixin
 

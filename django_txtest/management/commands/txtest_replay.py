@@ -18,7 +18,7 @@ from django_txtest.scheduler.exploration import Exploration
 from django_txtest.scheduler.pictures import write_picture
 from django_txtest.scheduler.request import ReplayRequest, requested
 from django_txtest.scheduler.schedule import Schedule
-from django_txtest.timeline import TerminalTimeline
+from django_txtest.timeline.terminal import TerminalTimeline
 
 
 class Command(BaseCommand):
@@ -109,6 +109,7 @@ class Command(BaseCommand):
             picture = write_picture(name, request.tests[-1], history, facts)
         with console.capture() as captured:
             console.print(TerminalTimeline(history))
+            console.print()
             style = "bold red" if failure else "bold green"
             console.print(Text(verdict, style=style), end="")
             console.print(Text(f": {told}" if failure else "."), soft_wrap=True)
