@@ -65,9 +65,14 @@ class Dependency:
 
     @property
     def edge(self) -> Edge:
-        """It, for a picture."""
-        first, last = sorted((self.before.index, self.after.index))
-        return Edge(first, last, f"{self.kind.value} {self.item}")
+        """It, for a picture: from what has to come first, wherever that came."""
+        label = f"{self.kind.value} {self.item}"
+        return Edge(self.before.index, self.after.index, label)
+
+    @property
+    def began(self) -> int:
+        """The event of the two that came first."""
+        return min(self.before.index, self.after.index)
 
     def told(self, item: str) -> str:
         """Return it in words, with these for what it is about."""
@@ -102,7 +107,7 @@ class Anomaly:
     def __str__(self) -> str:
         told: list[str] = []
         last = ""
-        for each in sorted(self.cycle, key=lambda each: each.edge.source):
+        for each in sorted(self.cycle, key=lambda each: each.began):
             told.append(each.told("it" if each.item == last else each.item))
             last = each.item
         return f"{self.name} ({self.code}): {', and '.join(told)}"

@@ -6,7 +6,7 @@ from functools import partial
 
 from django.db import OperationalError, transaction
 
-from django_txtest import Anomaly, TxTestCase, explore
+from django_txtest import Anomaly, TxTestCase, explore, replay
 from django_txtest.scheduler.anomalies import NAMES
 from tests.library.models import Book, Reader
 from tests.scheduler import calls
@@ -268,8 +268,20 @@ class EdgesTests(AnomalyTestCase):
         self.assertEqual(len(failure.anomaly.edges), 2)
         for edge in failure.anomaly.edges:
             source, target = failure.history[edge.source], failure.history[edge.target]
-            self.assertLess(edge.source, edge.target)
             self.assertNotEqual(source.session, target.session)
             self.assertIn("SELECT", source.sql)
             self.assertIn("UPDATE", target.sql)
             self.assertEqual(edge.label, "rw library_book.copies of row 1")
+
+    @on_postgresql
+    def test_they_are_a_circle_also_where_one_goes_back_in_time(self):
+        lend = partial(calls.lend_atomic, X)
+        # The second one reads what the first one has written, but not committed.
+        failure = replay("b2a2ba", lend, lend).failure
+        history = failure.history
+        edges = failure.anomaly.edges
+        ends = [(history[e.source].session, history[e.target].session) for e in edges]
+        self.assertCountEqual(ends, [("s1", "s2"), ("s2", "s1")])
+        self.assertCountEqual([e.source < e.target for e in edges], [True, False])
+        page = failure.picture.read_text("utf-8")
+        self.assertEqual(page.count('class="arrow"'), 2)
