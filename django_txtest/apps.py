@@ -17,10 +17,16 @@ class TxTestConfig(AppConfig):
     verbose_name = "Transaction tests"
 
     def ready(self) -> None:
-        """Register the system check of our settings; watch migrations of test runs."""
+        """Register the system checks; guard read-only models; watch migrations."""
+        from django_txtest.readonly.checks import check_managers, check_readonly
+        from django_txtest.readonly.guard import install_guard
+        from django_txtest.readonly.hooks import install_app_hooks
         from django_txtest.reset import watch_migrations
 
-        checks.register(check_settings)
+        for check in (check_settings, check_readonly, check_managers):
+            checks.register(check)
+        install_app_hooks()
+        install_guard()
         watch_migrations()
 
 

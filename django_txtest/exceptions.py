@@ -141,6 +141,32 @@ class ScriptError(TxTestError):
     """A session of a scripted interleaving cannot do what the script has it do."""
 
 
+class ReadOnlyViolation(TxTestError):
+    """A write to a model, or a table, that is read-only. No statement was executed.
+
+    It is no DatabaseError, and the transaction goes on. `model` is the class, or for a
+    table without one its name, if that is known; `operation` what was tried, as
+    ``"update"``; `alias` the database; `setting` what makes the model read-only.
+    """
+
+    def __init__(self, model: Any, operation: str, alias: str, setting: str) -> None:
+        self.model = model
+        self.operation = operation
+        self.alias = alias
+        self.setting = setting
+        name = getattr(getattr(model, "_meta", None), "label", model)
+        what = f"{name} is" if name else "Some table that this may write to is"
+        scope = getattr(model, "__name__", "") if name != model else ""
+        super().__init__(
+            f"{operation}: {what} read-only on the database {alias!r}, by {setting}. "
+            f"{_readonly_remedy(setting, name)}, or write within "
+            f"allow_writes({scope})."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.model, self.operation, self.alias, self.setting)
+
+
 class RemoteError(TxTestError):
     """Stands for an exception of another process that could not be pickled.
 
@@ -227,6 +253,16 @@ class CallTimeout(CallError):
     def __reduce__(self) -> tuple[Any, ...]:
         make = partial(type(self), started=self.started, goes_on=self.goes_on)
         return make, (self.call, self.timeout, self.stack)
+
+
+def _readonly_remedy(setting: str, name: Any) -> str:
+    if setting == "forbid_writes()":
+        return "Write outside of that"
+    if setting.isidentifier() and setting != "TXTEST_READONLY":
+        return f"Set {setting} = False"
+    if name and "." in str(name):
+        return f'Set TXTEST_READONLY = {{"models": {{"{name}": False}}}}'
+    return "Change TXTEST_READONLY"
 
 
 def _summary(error: BaseException) -> str:

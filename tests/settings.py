@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "django.contrib.sites",
     "django_txtest",
     "tests.library",
+    "tests.vault",
 ]
 # Else Django 6.1 warns of the settings that are deprecated in favour of this one.
 MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}

@@ -18,6 +18,7 @@ from django.utils import timezone, translation
 
 from django_txtest.exceptions import CallError, InvalidCall
 from django_txtest.outcomes import Outcome
+from django_txtest.readonly.scopes import Scopes, active_scopes, entered
 
 Target: TypeAlias = "Callable[..., Any] | str"
 CallSpec: TypeAlias = (
@@ -37,6 +38,7 @@ class Call:
     #: Those of the caller, which hold in the call too.
     language: str | None = field(default_factory=translation.get_language)
     time_zone: tzinfo = field(default_factory=timezone.get_current_timezone)
+    scopes: Scopes = field(default_factory=active_scopes)
 
     def make(self, *, interactive: bool = False) -> Outcome:
         """Make the call here and now; what it raises is in the outcome.
@@ -58,6 +60,7 @@ class Call:
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
         with ExitStack() as stack:
+            stack.enter_context(entered(self.scopes))
             # Not where it is so already: it loads the catalogues of the language.
             if translation.get_language() != self.language:
                 stack.enter_context(translation.override(self.language))

@@ -14,6 +14,7 @@ from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 
 from django_txtest.databases.catalogue import Catalogue
 from django_txtest.exceptions import DatabaseNotSupported
+from django_txtest.maintenance import maintenance
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,8 @@ class Database:
         """Yield the same database over a connection of its own, closed at the end."""
         connection = without_pool(self.connection)
         try:
-            yield type(self)(connection)
+            with maintenance():
+                yield type(self)(connection)
         finally:
             connection.close()
 
@@ -275,6 +277,7 @@ class Database:
         with self.connection.cursor() as cursor:
             cursor.executemany(f"INSERT INTO {into} VALUES ({places})", rows)
 
+    @maintenance()
     def reset_sequences(self) -> None:
         """Start every sequence anew: at 1, or after the largest key in its table."""
         connection = self.connection

@@ -14,6 +14,7 @@ from django_txtest.databases.catalogue import Catalogue
 from django_txtest.databases.errors import sqlstate
 from django_txtest.databases.postgresql_catalogue import read_catalogue
 from django_txtest.exceptions import DatabaseNotSupported
+from django_txtest.maintenance import maintenance
 
 # Tables of the user, in every schema: a partition is reached through its root, and
 # what an extension owns is the extension's.
@@ -277,6 +278,7 @@ class PostgreSQL(Database):
             "CASE WHEN s.is_called THEN s.value END"
         )
 
+    @maintenance()
     def put_sequences_back(self, state: Any) -> None:
         """Put the sequences that were used since back to where they were."""
         if state is not None:

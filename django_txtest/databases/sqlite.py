@@ -15,6 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_txtest.databases.base import Database, Table
 from django_txtest.databases.catalogue import Catalogue
 from django_txtest.databases.sqlite_catalogue import read_catalogue
+from django_txtest.maintenance import maintenance
 
 
 class SQLite(Database):
@@ -153,6 +154,7 @@ class SQLite(Database):
             cursor.execute("SELECT name, seq FROM sqlite_sequence ORDER BY name")
             return cursor.fetchall()
 
+    @maintenance()
     def put_sequences_back(self, state: Any) -> None:
         """Put the largest keys back to what they were."""
         if state is None or self.sequences() == state:

@@ -12,6 +12,7 @@ from django.db import Error, connections
 from django_txtest.conf import settings
 from django_txtest.databases import Database, get_database
 from django_txtest.exceptions import LeftoverSession, NestedCheckpoint
+from django_txtest.maintenance import maintenance
 from django_txtest.reset.base import Baseline, Level, LocksHeld
 from django_txtest.reset.baselines import get_baseline
 from django_txtest.reset.leftovers import Leftovers
@@ -94,6 +95,7 @@ class Layers:
             with self._session.looks_away():
                 self._forget(Level.CHECKPOINT)
 
+    @maintenance()
     def written_tables(self) -> dict[str, set[str] | None]:
         """Return, by alias, the tables written to since; None if one cannot tell."""
         with self._session.looks_away():
@@ -118,6 +120,7 @@ class Layers:
         finally:
             _clear_caches()
 
+    @maintenance()
     def _for_each(
         self, baselines: Sequence[Baseline], act: Callable[[Baseline], None]
     ) -> None:

@@ -18,6 +18,7 @@ from django.test.testcases import (  # type: ignore[attr-defined]
 
 from django_txtest.databases import get_database
 from django_txtest.exceptions import MixinError
+from django_txtest.maintenance import maintenance
 from django_txtest.reset import Layers, Leftovers
 from django_txtest.testcases.on_commit import capture_on_commit_callbacks
 
@@ -103,7 +104,8 @@ class NoAtomicMixin(_Base):
                 with cls._all_apps():
                     connection.creation.deserialize_db_from_string(serialized)
             if cls.fixtures:
-                call_command("loaddata", *cls.fixtures, verbosity=0, database=alias)
+                with maintenance():  # fixtures may be of read-only models
+                    call_command("loaddata", *cls.fixtures, verbosity=0, database=alias)
         if not hasattr(cls, "setUpTestData"):  # a TransactionTestCase has none
             return
         before = dict(vars(cls))
