@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from django_txtest.concurrency.meeting import is_write
-from django_txtest.databases import get_database
+from django_txtest.databases import get_database, text_of
 
 #: What a call says first: it has its connections.
 READY = "ready"
@@ -108,7 +108,7 @@ class Line:
         # What the call has forked has this, too, but not the line.
         if self._owner != _here():
             return execute(sql, params, many, context)
-        text = _text(sql, context["connection"])
+        text = text_of(sql, context["connection"])
         if is_write(text):
             self._refused.clear()
             self.say(WRITE)
@@ -125,14 +125,6 @@ class Line:
         if sql in self._refused:
             self.say(REFUSED)
         self._refused.add(sql)
-
-
-def _text(sql: Any, connection: BaseDatabaseWrapper) -> str:
-    if isinstance(sql, bytes):
-        return sql.decode(errors="replace")
-    # A Composable of psycopg 2 or 3.
-    compose = getattr(sql, "as_string", None)
-    return compose(connection.connection) if compose else str(sql)
 
 
 def _here() -> tuple[int, int]:

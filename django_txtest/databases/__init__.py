@@ -14,7 +14,13 @@ from django_txtest.databases.access import (
     refuse_other_databases,
     running_test_class,
 )
-from django_txtest.databases.base import Database, SessionInfo, Table, without_pool
+from django_txtest.databases.base import (
+    Database,
+    SessionInfo,
+    Table,
+    text_of,
+    without_pool,
+)
 from django_txtest.databases.errors import sqlstate
 from django_txtest.databases.mysql import MySQL, MySQLTable
 from django_txtest.databases.postgresql import PostgreSQL
@@ -40,6 +46,7 @@ __all__ = [
     "refuse_other_databases",
     "running_test_class",
     "sqlstate",
+    "text_of",
 ]
 
 _VENDORS: dict[str, type[Database]] = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,17 @@ class SessionInfo:
             f"{self.state}, in a transaction for {self.seconds:.1f} s, "
             f"last query: {self.query or '(none)'}"
         )
+
+
+def text_of(sql: Any, connection: BaseDatabaseWrapper) -> str:
+    """Return the text of what a cursor of Django's was given to execute."""
+    if isinstance(sql, str):
+        return sql
+    if isinstance(sql, bytes):
+        return sql.decode(errors="replace")
+    # A Composable of psycopg 2 or 3.
+    compose = getattr(sql, "as_string", None)
+    return compose(connection.connection) if compose else str(sql)
 
 
 def without_pool(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
@@ -119,6 +130,29 @@ class Database:
     def bounded_lock_waits(self, seconds: float) -> Iterator[None]:
         """Within the block, waiting for a lock for `seconds` is an error."""
         yield
+
+    # Read-only
+
+    def writing_functions(self, names: Collection[str]) -> set[str]:
+        """Return which of the functions, by their lower-cased names, may write."""
+        return set()
+
+    def refusing_writes(self) -> AbstractContextManager[None]:
+        """Within the block the database itself refuses every write of the connection.
+
+        What the driver does outside of Django's cursors is meant, too. No transaction
+        is begun that goes on after it, and one that is open goes on.
+
+        :raises DatabaseNotSupported: if the vendor's databases cannot do so.
+        """
+        raise DatabaseNotSupported(
+            f"On {self.connection.vendor} there is no way to have the database itself "
+            f"refuse writes. Use the level 'orm'."
+        )
+
+    def is_refusal(self, error: DatabaseError) -> bool:
+        """Tell whether `error` says that the database is read-only."""
+        return False
 
     # Explored sessions
 

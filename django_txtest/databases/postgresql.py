@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -57,8 +57,27 @@ SELECT has_database_privilege(current_database(), 'CREATE') AND NOT EXISTS (
 # Lock not available, and deadlock detected: the server may find one sooner.
 _LOCK_ERRORS = {"55P03", "40P01"}
 
-# The status of a transaction, for both drivers, in which there was no error.
+# The status of a transaction, for both drivers, in which there was no error, or one.
 _IN_ORDER = 2
+_IN_ERROR = 3
+
+# Read-only SQL transaction.
+_READ_ONLY = "25006"
+
+_WRITING_FUNCTIONS = """
+SELECT DISTINCT lower(p.proname) FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+WHERE lower(p.proname) = ANY(%s) AND p.provolatile = 'v'
+  AND l.lanname NOT IN ('internal', 'c')
+"""
+
+# What begins, ends and undoes a block in which nothing can be written.
+_ALONE = (["BEGIN READ ONLY"], ["COMMIT"], ["ROLLBACK"])
+_RELEASE = "RELEASE SAVEPOINT txtest_read_only"
+_IN_SAVEPOINT = (
+    ["SAVEPOINT txtest_read_only", "SET LOCAL transaction_read_only = on"],
+    [_RELEASE],
+    ["ROLLBACK TO SAVEPOINT txtest_read_only", _RELEASE],
+)
 
 ISOLATION_LEVELS = (
     "READ UNCOMMITTED",
@@ -142,6 +161,49 @@ class PostgreSQL(Database):
     def end_session_of(self, connection: BaseDatabaseWrapper) -> None:
         """End the backend of a connection of another thread."""
         self.terminate(int(connection.connection.info.backend_pid))
+
+    def writing_functions(self, names: Collection[str]) -> set[str]:
+        """Return which of the functions may write.
+
+        PostgreSQL lets only those that are declared volatile do so. Those written in C
+        are taken for what they say they are.
+        """
+        with self.connection.connection.cursor() as cursor:
+            cursor.execute(_WRITING_FUNCTIONS, [list(names)])
+            return {name for (name,) in cursor.fetchall()}
+
+    @contextmanager
+    def refusing_writes(self) -> Iterator[None]:
+        """Within the block the database itself refuses every write of the connection.
+
+        In a transaction, for the time of a savepoint, which is where PostgreSQL puts it
+        back: https://www.postgresql.org/docs/current/sql-set-transaction.html
+        """
+        connection: Any = self.connection.connection
+        if connection.info.transaction_status == _IN_ERROR:
+            yield  # it refuses everything
+            return
+        is_alone = connection.autocommit and not self.has_transaction()
+        begin, end, undo = _ALONE if is_alone else _IN_SAVEPOINT
+
+        def execute(statements: Sequence[str]) -> None:
+            # One by one: a driver that prepares what it is given can do no other.
+            with connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+
+        execute(begin)
+        try:
+            yield
+        except BaseException:
+            with suppress(self.connection.Database.Error):  # type: ignore[attr-defined]
+                execute(undo)
+            raise
+        execute(end)
+
+    def is_refusal(self, error: DatabaseError) -> bool:
+        """Tell whether `error` says that the database is read-only."""
+        return sqlstate(error) == _READ_ONLY
 
     def exploration_obstacle(self) -> str | None:
         """Return why interleavings cannot be explored on this database, or None."""

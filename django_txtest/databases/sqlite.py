@@ -69,6 +69,24 @@ class SQLite(Database):
         """
         return "database is locked" in str(error) and not has_read
 
+    @contextmanager
+    def refusing_writes(self) -> Iterator[None]:
+        """Within the block the database itself refuses every write of the connection.
+
+        https://sqlite.org/pragma.html#pragma_query_only
+        """
+        connection: sqlite3.Connection = self.connection.connection
+        ((before,),) = connection.execute("PRAGMA query_only").fetchall()
+        connection.execute("PRAGMA query_only = 1")
+        try:
+            yield
+        finally:
+            connection.execute(f"PRAGMA query_only = {before}")
+
+    def is_refusal(self, error: DatabaseError) -> bool:
+        """Tell whether `error` says that the database is read-only."""
+        return "attempt to write a readonly database" in str(error)
+
     def is_lock_timeout(self, error: DatabaseError) -> bool:
         """Tell whether `error` says that a lock could not be had in time."""
         return "database is locked" in str(error) or "table is locked" in str(error)

@@ -62,8 +62,10 @@ class Config:
             level = Level.of(value.get("level", "orm"))
         except ValueError as error:
             raise ImproperlyConfigured(f"{SETTING}: {error}.") from error
-        parts = {name: _as_dict(name, value.get(name, ())) for name in _PARTS}
-        return cls(**parts, level=level)
+        models, labels, aliases = (
+            _as_dict(name, value.get(name, ())) for name in _PARTS
+        )
+        return cls(models, labels, aliases, level=level)
 
 
 def _as_dict(part: str, names: Any) -> dict[str, bool]:

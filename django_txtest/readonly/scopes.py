@@ -203,8 +203,8 @@ def _is_model(value: object) -> bool:
 
 
 def _label(model: ModelLike) -> str:
-    if not isinstance(model, str):
-        return model._meta.label_lower
-    if "." in model:
-        return apps.get_model(model)._meta.label_lower
-    return apps.get_app_config(model).label.lower()
+    if isinstance(model, str):
+        if "." not in model:
+            return str(apps.get_app_config(model).label.lower())
+        model = apps.get_model(model)
+    return model._meta.label_lower
