@@ -3,7 +3,6 @@ from __future__ import annotations
 import itertools
 
 from asgiref.sync import async_to_sync
-from django.core import serializers
 from django.core.management import call_command
 from django.db import connection, models, transaction
 from django.test.utils import CaptureQueriesContext
