@@ -43,6 +43,7 @@ class Layers:
             baseline.keeps_connection for baseline in self._baselines
         )
 
+    @maintenance()
     def begin_class(self) -> None:
         """Start from what migrations left, also if an earlier test flushed it away."""
         _put_connections_right()
