@@ -13,8 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.models import Model
 
-from django_txtest.readonly.models import declaration_of
 from django_txtest.readonly.levels import Level, possible
+from django_txtest.readonly.models import declaration_of
 from django_txtest.readonly.scopes import active_scopes
 
 SETTING = "TXTEST_READONLY"

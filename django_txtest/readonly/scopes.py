@@ -135,7 +135,7 @@ class _Writes:
             set_up_class = cls.setUpClass.__func__  # type: ignore[attr-defined]
             scope = self._anew
 
-            def setUpClass(cls: type[unittest.TestCase]) -> None:  # noqa: N802
+            def setUpClass(cls: type[unittest.TestCase]) -> None:
                 entered = scope()
                 entered.__enter__()
                 cls.addClassCleanup(entered.__exit__)

@@ -7,15 +7,26 @@ the answer is "anything". So it errs on the side of a write.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from sqlglot import exp
-from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import Token, TokenType  # type: ignore[attr-defined]
+
+from django_txtest.readonly.lexing import (
+    LITERAL,
+    is_parameter,
+    may_be_misread,
+    parser_of,
+    shortened,
+    split,
+    tokenize,
+    with_literals,
+    word_of,
+)
 
 #: The dialects, by the names that Django has for vendors.
 DIALECTS = {"postgresql": "postgres", "sqlite": "sqlite"}
@@ -75,7 +86,7 @@ def analyse(text: str, vendor: str, *, has_params: bool) -> Effects:
     :param has_params: whether the driver puts parameters in the place of ``%s``.
     """
     if len(text) > LONG:
-        text = _shortened(text)
+        text = shortened(text)
     return _analyse(text, vendor, has_params)
 
 
@@ -86,138 +97,22 @@ def _analyse(text: str, vendor: str, has_params: bool) -> Effects:
     text = text.replace("\f", " ").replace("\v", " ")
     count = 0
     if has_params:
-        text, count = _with_literals(text, vendor)
-    if _may_be_misread(text, vendor):
+        text, count = with_literals(text, vendor)
+    if may_be_misread(text, vendor):
         return Effects("A statement with unusual quotes", to_anything=True)
     try:
         tokens = tokenize(text, dialect)
     except SqlglotError:
         return Effects("A statement that cannot be parsed", to_anything=True)
-    if has_params and count != sum(_is_parameter(token, vendor) for token in tokens):
+    if has_params and count != sum(is_parameter(token, vendor) for token in tokens):
         # One is within quotes or a comment, and its value could end them.
         return Effects("A parameter within quotes", to_anything=True)
-    effects = [_Statement(part, text, dialect).effects() for part in _split(tokens)]
+    effects = [_Statement(part, text, dialect).effects() for part in split(tokens)]
     result = effects[0] if effects else Effects(is_control=True)
     for more in effects[1:]:
         result |= more
     return result
 
-
-# Lexing
-
-_PARAMETER = re.compile(r"%%|%(?:\(\w+\))?[sbt]")
-_LITERAL = "txtest parameter"
-_LISTS = (
-    (re.compile(r"%s(?:,\s*%s)+"), "%s"),
-    (re.compile(r"\(%s\)(?:,\s*\(%s\))+"), "(%s)"),
-)
-
-
-def _shortened(text: str) -> str:
-    for pattern, one in _LISTS:
-        text = pattern.sub(one, text)
-    return text
-
-
-def _with_literals(text: str, vendor: str) -> tuple[str, int]:
-    """Put what parameters become in their place; return how many there are.
-
-    Drivers of PostgreSQL put literals there, even within quotes. For SQLite, Django
-    puts what SQLite itself fills in.
-    """
-    literal = "?" if vendor == "sqlite" else f"'{_LITERAL}'"
-    count = 0
-
-    def put(match: re.Match[str]) -> str:
-        nonlocal count
-        if match[0] == "%%":
-            return "%"
-        count += 1
-        return literal
-
-    text = _PARAMETER.sub(put, text)
-    return text, count
-
-
-def _is_parameter(token: Token, vendor: str) -> bool:
-    if vendor == "sqlite":
-        return token.token_type is TokenType.PLACEHOLDER
-    return token.token_type is TokenType.STRING and token.text == _LITERAL
-
-
-def _may_be_misread(text: str, vendor: str) -> bool:
-    """Tell whether the database may see other tokens in the text than sqlglot does."""
-    if "\0" in text:
-        return True
-    if vendor == "sqlite":
-        # Its comments end at \n, and not at a \r before anything else.
-        return "--" in text and "\r" in text.replace("\r\n", "")
-    # Names in escapes; and strings whose backslashes older versions take literally.
-    if _ESCAPED_NAME.search(text):
-        return True
-    return "\\" in text and bool(_ESCAPE_STRING.search(text)) and not _reads_escapes()
-
-
-_ESCAPED_NAME = re.compile(r"\bu&\"", re.IGNORECASE)
-_ESCAPE_STRING = re.compile(r"\be'", re.IGNORECASE)
-
-
-@lru_cache(maxsize=1)
-def _reads_escapes() -> bool:
-    tokens = tokenize(r"SELECT E'\''; DELETE FROM x; --'", "postgres")
-    return any(token.token_type is TokenType.DELETE for token in tokens)
-
-
-def tokenize(text: str, dialect: str) -> list[Token]:
-    """Return the tokens of the text.
-
-    :raises SqlglotError: if there is no end to a string, a name or a comment.
-    """
-    tokens: list[Token] = _tokenizer(dialect)().tokenize(text)
-    return tokens
-
-
-@lru_cache(maxsize=None)
-def _tokenizer(dialect: str) -> Callable[[], Any]:
-    found = Dialect.get_or_raise(dialect)
-    # sqlglot's own takes what follows a word of COMMANDS for one string, up to the
-    # next semicolon, wherever that is.
-    base: Any = found.tokenizer_class
-    tokenizer: Any = type("Tokenizer", (base,), {"COMMANDS": set()})
-    return lambda: tokenizer(dialect=found)
-
-
-def _split(tokens: Sequence[Token]) -> list[list[Token]]:
-    parts: list[list[Token]] = [[]]
-    for token in tokens:
-        if token.token_type is TokenType.SEMICOLON:
-            parts.append([])
-        else:
-            parts[-1].append(token)
-    return [part for part in parts if part]
-
-
-def _word(token: Token) -> str:
-    """Return an unquoted word in upper case; else nothing."""
-    is_quoted = token.token_type in _QUOTED
-    return "" if is_quoted else token.text.upper()
-
-
-_QUOTED = {
-    getattr(TokenType, name)
-    for name in (
-        "STRING",
-        "IDENTIFIER",
-        "HEREDOC_STRING",
-        "RAW_STRING",
-        "NATIONAL_STRING",
-        "UNICODE_STRING",
-        "BYTE_STRING",
-        "BIT_STRING",
-        "HEX_STRING",
-    )
-    if hasattr(TokenType, name)
-}
 
 # Statements
 
@@ -262,7 +157,7 @@ class _Statement:
         self._tokens = tokens
         self._text = text
         self._dialect = dialect
-        self._words = [_word(token) for token in tokens]
+        self._words = [word_of(token) for token in tokens]
 
     def effects(self) -> Effects:
         """Return what it may do."""
@@ -352,8 +247,7 @@ class _Statement:
 
     def _parse(self) -> exp.Expression | None:
         try:
-            dialect: Any = Dialect.get_or_raise(self._dialect)
-            trees = dialect.parser().parse(self._tokens, self._text)
+            trees = parser_of(self._dialect)().parse(self._tokens, self._text)
         except (SqlglotError, RecursionError):
             return None
         tree: exp.Expression | None = trees[0] if len(trees) == 1 else None
@@ -441,7 +335,7 @@ class _Statement:
             if is_lookup:
                 argument = self._tokens[min(number + 4, len(self._tokens) - 1)]
                 is_name = argument.token_type is TokenType.STRING
-            if not is_name or argument.text == _LITERAL:
+            if not is_name or argument.text == LITERAL:
                 return Effects(function, to_anything=True)
         return named
 

@@ -119,7 +119,7 @@ class AdminTests(TestCase):
         reason = "read-only, by VAULT_READONLY"
         page = options.changelist_view(self.request).render().content.decode()
         self.assertIn(reason, page)
-        self.assertNotIn("/add/", page)
+        self.assertNotIn("/vault/entry/add/", page)
         page = options.change_view(self.request, pk).render().content.decode()
         self.assertIn(reason, page)
         self.assertNotIn("deletelink", page)

@@ -1,0 +1,196 @@
+"""What protection costs, by its level, side by side in one run.
+
+    python benchmarks/readonly.py [--sqlite] [--rounds 40] [--json FILE]
+
+Prints microseconds, the median of all rounds, the ratio to the same without protection,
+and the difference. "none" has no guard on the connection; "free" is a model that may be
+written to, at the level "orm"; the others are a read-only model at each level. Trust the
+ratios and differences, not the times.
+"""
+
+from __future__ import annotations
+
+import sys
+
+# This folder has a module named as one of the standard library: concurrent.
+del sys.path[0]
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import statistics  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bootstrap import ensure_environment  # noqa: E402
+
+VARIANTS = ("none", "free", "orm", "sql", "db")
+REPEATS = 50
+
+
+def main() -> None:
+    """Run the benchmark."""
+    ensure_environment(("postgres",))
+    options = parse()
+    with tempfile.TemporaryDirectory(prefix="txtest-bench-") as folder:
+        configure(options, folder)
+        figures = measure(options.rounds)
+    report(figures)
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=2))
+
+
+def parse() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sqlite", action="store_true", help="use a SQLite file")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
+    return parser.parse_args()
+
+
+def configure(options: argparse.Namespace, folder: str) -> None:
+    """Set Django up on the database."""
+    import django
+    from django.conf import settings
+
+    from django_txtest import embedded
+
+    if options.sqlite:
+        database = {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": f"{folder}/bench.sqlite3",
+            "TEST": {"NAME": f"{folder}/test_bench.sqlite3"},
+        }
+    else:
+        database = embedded.find_database()
+    settings.configure(
+        DATABASES={"default": database},
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        INSTALLED_APPS=["django.contrib.contenttypes", "django_txtest"],
+        USE_TZ=True,
+    )
+    django.setup()
+
+
+def make_models() -> tuple:
+    """Make two models that differ in the mixin alone, each with a thousand rows."""
+    from django.db import connection, models
+
+    from django_txtest import ReadOnlyModelMixin, allow_writes
+
+    connection.creation.create_test_db(verbosity=0, autoclobber=True)
+    made = []
+    for name, bases in (
+        ("Free", (models.Model,)),
+        ("Guarded", (ReadOnlyModelMixin, models.Model)),
+    ):
+        attributes = {
+            "__module__": "django.contrib.contenttypes.models",
+            "text": models.CharField(max_length=50),
+            "number": models.IntegerField(db_index=True),
+        }
+        model = type(name, bases, attributes)
+        with connection.schema_editor() as editor:
+            editor.create_model(model)
+        with allow_writes():
+            model.objects.bulk_create(model(text="x", number=n) for n in range(1000))
+        made.append(model)
+    return tuple(made)
+
+
+@contextmanager
+def protected(variant: str):
+    """Within the block, hold what the variant is about."""
+    from django.db import connection
+    from django.test import override_settings
+
+    from django_txtest.readonly.guard import guard_statement
+
+    level = variant if variant in ("sql", "db") else "orm"
+    with override_settings(TXTEST_READONLY={"level": level}):
+        if variant != "none":
+            yield
+            return
+        connection.execute_wrappers.remove(guard_statement)
+        try:
+            yield
+        finally:
+            connection.execute_wrappers.insert(0, guard_statement)
+
+
+def operations(model: type) -> dict:
+    """Return what is timed."""
+    from django.db import connection
+
+    table = model._meta.db_table
+    pk = model.objects.order_by("pk").first().pk
+    sql = f'SELECT id, text FROM "{table}" WHERE id = %s'
+
+    def statement() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [pk])
+            cursor.fetchall()
+
+    return {
+        "get": lambda: model.objects.get(pk=pk),
+        "filter": lambda: list(model.objects.filter(number__lt=20)),
+        "count": lambda: model.objects.filter(number__gt=500).count(),
+        "statement": statement,
+    }
+
+
+def measure(rounds: int) -> list[dict]:
+    """Time each operation in turn, round by round."""
+    from django.db import connection
+
+    free, guarded = make_models()
+    times: dict = {}
+    for number in range(rounds + 1):
+        # In another order each time: what is first is not always so.
+        shift = number % len(VARIANTS)
+        for variant in VARIANTS[shift:] + VARIANTS[:shift]:
+            model = free if variant in ("none", "free") else guarded
+            for name, operation in operations(model).items():
+                with protected(variant):
+                    operation()  # its text is seen
+                    for _ in range(REPEATS):
+                        started = time.perf_counter()
+                        operation()
+                        taken = time.perf_counter() - started
+                        if number:  # the first round warms up
+                            times.setdefault((name, variant), []).append(taken)
+    connection.creation.destroy_test_db("bench", verbosity=0)
+    medians = {key: statistics.median(values) * 1e6 for key, values in times.items()}
+    return [
+        {
+            "operation": name,
+            "protection": variant,
+            "us": us,
+            "ratio": us / medians[name, "none"],
+            "more_us": us - medians[name, "none"],
+            "ratio_to_free": us / medians[name, "free"],
+        }
+        for (name, variant), us in medians.items()
+    ]
+
+
+def report(figures: list[dict]) -> None:
+    """Print the figures as a table."""
+    by_key = {(f["operation"], f["protection"]): f for f in figures}
+    print(f"{'us':12}" + "".join(f"{variant:>26}" for variant in VARIANTS))
+    for name in dict.fromkeys(f["operation"] for f in figures):
+        cells = ""
+        for variant in VARIANTS:
+            f = by_key[name, variant]
+            more = f"(x{f['ratio']:.3f}, {f['more_us']:+.1f})"
+            cells += f"{f['us']:9.1f} {more:>16}"
+        print(f"{name:12}{cells}")
+
+
+if __name__ == "__main__":
+    main()
