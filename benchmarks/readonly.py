@@ -2,10 +2,10 @@
 
     python benchmarks/readonly.py [--sqlite] [--rounds 40] [--json FILE]
 
-Prints microseconds, the median of all rounds, the ratio to the same without protection,
-and the difference. "none" has no guard on the connection; "free" is a model that may be
-written to, at the level "orm"; the others are a read-only model at each level. Trust the
-ratios and differences, not the times.
+Prints microseconds, the median of all rounds, the ratio to the same with no protection,
+and the difference. "none" has no guard on the connection; "free" is a model that may
+be written to, at the level "orm"; the others are a read-only model at each level. Trust
+the ratios and differences, not the times.
 """
 
 from __future__ import annotations

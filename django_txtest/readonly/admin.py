@@ -27,7 +27,7 @@ class ReadOnlyAdminMixin(_Base):
     """
 
     def readonly_protection(self) -> Protection | None:
-        """Return why the model is read-only on the database that the admin writes to."""
+        """Return why the model is read-only where the admin writes to; or None."""
         if in_maintenance():
             return None
         alias = router.db_for_write(self.model)

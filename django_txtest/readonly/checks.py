@@ -64,7 +64,7 @@ def _impossible_levels(level: Level) -> Iterator[checks.CheckMessage]:
             yield checks.Error(
                 f"{SETTING} asks for the level {level.word!r}, which cannot be had on "
                 f"the database {alias!r}: it is {vendor}.",
-                hint=f"Use the level 'orm'. The others are for {' and '.join(VENDORS)}.",
+                hint=f"Use the level 'orm': others are for {' and '.join(VENDORS)}.",
                 id="txtest.E003",
             )
 

@@ -2,10 +2,10 @@
 
 Django has no public place for it: `pre_save` is not sent by bulk operations, and a
 receiver of `pre_delete` makes each deletion load its rows. Where the statement is
-executed it is too late, as Django has by then begun a block that an exception spoils, and
-the transaction would have to be rolled back. So methods of its base classes are replaced
-by ones that ask first and then call Django's own. Whatever a model's managers and
-querysets override, they end there. Reads are not touched.
+executed it is too late, as Django has by then begun a block that an exception spoils,
+and the transaction would have to be rolled back. So methods of its base classes are
+replaced by ones that ask first and then call Django's own. Whatever a model's managers
+and querysets override, they end there. Reads are not touched.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from types import FrameType
 from typing import Any
 
 from django.apps import apps
+from django.core.management.base import BaseCommand
 from django.db import models, router, transaction
+from django.db.backends.base.creation import BaseDatabaseCreation
+from django.db.migrations.executor import MigrationExecutor
 from django.db.models import deletion
 from django.db.models.fields import related_descriptors
 
@@ -62,7 +65,7 @@ _MARK = "_txtest_asks_first"
 
 
 def install_hooks() -> None:
-    """Replace the methods, if that is not done yet."""
+    """Replace the methods, if that is not done yet; also where our app is not."""
     for name, operation in _SAVE.items():
         _replace(models.Model, name, functools.partial(_ask_of_model, operation))
     for name, operation in QUERYSET_WRITES.items():
@@ -71,23 +74,19 @@ def install_hooks() -> None:
     _replace(deletion.Collector, "delete", _ask_of_collector)
     for name in _FACTORIES:
         _replace_factory(related_descriptors, name)
+    _replace_by_maintenance(MigrationExecutor, "migrate")
+    for name in _TEST_DATABASES:
+        _replace_by_maintenance(BaseDatabaseCreation, name)
+    _replace_by_maintenance(BaseCommand, "execute", _is_maintenance_command)
 
 
 def install_app_hooks() -> None:
-    """Replace what can be only once all apps are loaded, or is for commands."""
+    """Replace also what can be only once all apps are loaded."""
     install_hooks()
     if apps.is_installed("django.contrib.contenttypes"):
         from django.contrib.contenttypes import fields
 
         _replace_factory(fields, "create_generic_related_manager")
-    from django.core.management.base import BaseCommand
-    from django.db.backends.base.creation import BaseDatabaseCreation
-    from django.db.migrations.executor import MigrationExecutor
-
-    _replace_by_maintenance(MigrationExecutor, "migrate")
-    for name in _TEST_DATABASES:
-        _replace_by_maintenance(BaseDatabaseCreation, name)
-    _replace_by_maintenance(BaseCommand, "execute", _is_maintenance_command)
 
 
 def is_asking(method: object) -> bool:

@@ -21,6 +21,7 @@ _LISTS = (
 
 
 def shortened(text: str) -> str:
+    """Return a text with one parameter, or row of them, for each list of them."""
     for pattern, one in _LISTS:
         text = pattern.sub(one, text)
     return text
@@ -47,6 +48,7 @@ def with_literals(text: str, vendor: str) -> tuple[str, int]:
 
 
 def is_parameter(token: Token, vendor: str) -> bool:
+    """Tell whether a token is what `with_literals` put in."""
     if vendor == "sqlite":
         return token.token_type is TokenType.PLACEHOLDER
     return token.token_type is TokenType.STRING and token.text == LITERAL
@@ -96,6 +98,7 @@ def _tokenizer(dialect: str) -> Callable[[], Any]:
 
 @cache
 def parser_of(dialect: str) -> Callable[[], Any]:
+    """Return what makes a parser of the dialect."""
     found = Dialect.get_or_raise(dialect)
     # sqlglot's own logs a warning of what it does not know, which we tell of ourselves.
     base: Any = found.parser_class
@@ -104,6 +107,7 @@ def parser_of(dialect: str) -> Callable[[], Any]:
 
 
 def split(tokens: Sequence[Token]) -> list[list[Token]]:
+    """Return the tokens of each statement."""
     parts: list[list[Token]] = [[]]
     for token in tokens:
         if token.token_type is TokenType.SEMICOLON:

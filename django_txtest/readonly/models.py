@@ -15,10 +15,11 @@ _declared: dict[str, str | None] = {}
 
 
 class ReadOnlyModelMixin:
-    """Makes a model read-only, abstract or not: ``class Job(ReadOnlyModelMixin, Model)``.
+    """Makes a model read-only: ``class Job(ReadOnlyModelMixin, models.Model)``.
 
-    Nothing may write to it, unless its setting, `allow_writes` or ``TXTEST_READONLY``
-    says so. Models that inherit from it are read-only, too.
+    It may be abstract. Nothing may write to the model unless its setting,
+    `allow_writes` or ``TXTEST_READONLY`` says so. Models that inherit from it are
+    read-only, too.
     """
 
     #: The name of a setting: where that is False, the model may be written to.

@@ -1,4 +1,4 @@
-"""What is read-only now: scopes, then models, apps and databases, as settings have it."""
+"""What is read-only now: by scopes, then by models, apps and databases."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Config:
     models: Mapping[str, bool] = field(default_factory=dict)
     apps: Mapping[str, bool] = field(default_factory=dict)
     databases: Mapping[str, bool] = field(default_factory=dict)
-    #: True for all there is; False if nothing is to be protected, whatever else says so.
+    #: True for all there is; False if nothing is to be protected at all.
     everything: bool | None = None
     level: Level = Level.ORM
 
@@ -55,8 +55,8 @@ class Config:
         unknown = value.keys() - {*_PARTS, "level"}
         if unknown:
             raise ImproperlyConfigured(
-                f"{SETTING} has the unknown key {min(map(str, unknown))!r}: its keys are "
-                f"{', '.join(_PARTS)} and level."
+                f"{SETTING} has the unknown key {min(map(str, unknown))!r}: its keys "
+                f"are {', '.join(_PARTS)} and level."
             )
         try:
             level = Level.of(value.get("level", "orm"))
@@ -74,8 +74,8 @@ def _as_dict(part: str, names: Any) -> dict[str, bool]:
         named = dict.fromkeys(names, True)
     if named is None or not all(isinstance(name, str) for name in named):
         raise ImproperlyConfigured(
-            f'{SETTING}["{part}"] must be a list of names, or a dict of names and bools, '
-            f"not {names!r}."
+            f'{SETTING}["{part}"] must be a list of names, or a dict of names and '
+            f"bools, not {names!r}."
         )
     # Aliases of databases have their case.
     return named if part == "databases" else {k.lower(): v for k, v in named.items()}
@@ -108,7 +108,7 @@ def current_config() -> Config:
 
 
 def protection_of(model: type[Model], alias: str) -> Protection | None:
-    """Return why the table of the model is read-only on the database; None if it is not.
+    """Return why the table of the model is read-only on the database, or None.
 
     Not that of a model which it inherits from: see `tables_of`.
     """

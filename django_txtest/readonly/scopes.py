@@ -1,4 +1,4 @@
-"""Scopes within which models may be written to, or may not: `allow_writes` and its like.
+"""Scopes within which models may be written to, or may not.
 
 They are local to the context: threads and tasks that share none do not see them.
 """
@@ -87,7 +87,7 @@ class _Writes:
         _active.set(self._before.pop())
 
     def __call__(self, decorated: F) -> F:
-        """Decorate a function, a coroutine function, a generator, or a class of tests."""
+        """Decorate a function, a coroutine function, a generator, or a test class."""
         if isinstance(decorated, type):
             self._decorate_class(decorated)
             return cast("F", decorated)
@@ -164,8 +164,8 @@ _SET_UP = (
 class allow_writes(_Writes):  # noqa: N801 - it is used like a function
     """Within the block, read-only models may be written to.
 
-    It beats every setting, and a `forbid_writes` that it is within. As a decorator it is
-    for functions, coroutine functions and generators, and for classes of tests, in
+    It beats every setting, and a `forbid_writes` that it is within. As a decorator it
+    is for functions, coroutine functions and generators, and for classes of tests, in
     ``setUpTestData`` and ``setUpClass`` too.
 
     :param models: classes, ``"app.Model"`` or ``"app"``; all, if there are none.
@@ -184,7 +184,7 @@ class forbid_writes(_Writes):  # noqa: N801
     It beats every setting, and an `allow_writes` that it is within. It decorates what
     `allow_writes` does.
 
-    :param models: classes, ``"app.Model"`` or ``"app"``; every table, if there are none.
+    :param models: classes, ``"app.Model"`` or ``"app"``; all tables, if there are none.
     :param level: ``"orm"``, ``"sql"`` or ``"db"``; that of the setting if left out.
     :raises ValueError: if there is no such level.
     :raises LookupError: when it is entered, if there is no such model or app.

@@ -1,4 +1,4 @@
-"""What nobody's protection is to stop: migrations, flushes, resets, fixtures of tests."""
+"""What no guard is to stop: migrations, flushes, resets, fixtures of tests."""
 
 from __future__ import annotations
 

@@ -145,9 +145,8 @@ class AttemptTests(ReadOnlyTestCase):
                 continue
             with self.subTest(name, level=level), at_level(level):
                 with transaction.atomic():
-                    with CaptureQueriesContext(connection) as captured:
-                        with allow_writes():
-                            attempt(self.fresh())
+                    with CaptureQueriesContext(connection) as captured, allow_writes():
+                        attempt(self.fresh())
                     transaction.set_rollback(True)
                 written = [q["sql"] for q in captured if q["sql"].startswith(WRITES)]
                 self.assertNotEqual(written, [])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import types
 
 from django.conf import settings
@@ -16,6 +18,7 @@ from django_txtest import ReadOnlyModelMixin, ReadOnlyViolation, forbid_writes
 from django_txtest.readonly import protection_of, readonly_models
 from django_txtest.readonly.checks import check_managers, check_readonly
 from django_txtest.readonly.hooks import install_app_hooks, install_hooks
+from tests.utils import ROOT
 from tests.vault.models import (
     Account,
     Child,
@@ -28,6 +31,41 @@ from tests.vault.models import (
     SpecialEntry,
     Tag,
 )
+
+WITHOUT_OUR_APP = """
+import django
+from django.conf import settings
+settings.configure(
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    INSTALLED_APPS=["django.contrib.contenttypes"],
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+)
+django.setup()
+from django.core.management import call_command
+from django.db import connection, models
+from django_txtest import ReadOnlyModelMixin, ReadOnlyViolation, allow_writes
+
+class Job(ReadOnlyModelMixin, models.Model):
+    class Meta:
+        app_label = "contenttypes"
+
+def fill(**kwargs):
+    Job.objects.create()
+
+with connection.schema_editor() as editor:
+    editor.create_model(Job)
+models.signals.post_migrate.connect(fill)
+call_command("migrate", verbosity=0)
+assert Job.objects.count() == 1
+try:
+    Job.objects.all().delete()
+except ReadOnlyViolation:
+    pass
+else:
+    raise AssertionError("not refused")
+with allow_writes(Job):
+    Job.objects.all().delete()
+"""
 
 
 def setting_of(model, alias="default"):
@@ -155,6 +193,15 @@ class InheritedTests(TestCase):
         self.assertEqual((models.Model.save_base, models.QuerySet.update), before)
         self.assertTrue(models.QuerySet.update.alters_data)
         self.assertTrue(models.QuerySet.delete.queryset_only)
+        completed = subprocess.run(
+            [sys.executable, "-c", WITHOUT_OUR_APP],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.assertEqual((completed.returncode, completed.stderr), (0, ""))
 
     @isolate_apps("tests.vault")
     def test_a_model_made_later(self):
@@ -187,7 +234,8 @@ class ChecksTests(SimpleTestCase):
         ):
             found = [(error.id, error.msg) for error in check_readonly(None)]
         expected = [
-            "TXTEST_READONLY[\"models\"] names 'vault.nothing', and there is no such model.",
+            "TXTEST_READONLY[\"models\"] names 'vault.nothing', "
+            "and there is no such model.",
             "TXTEST_READONLY[\"models\"] names 'vault', and there is no such model.",
             "TXTEST_READONLY[\"apps\"] names 'none', and there is no such app.",
             "readonly_models() names 'nothing.model', and there is no such model.",

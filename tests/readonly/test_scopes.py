@@ -265,9 +265,7 @@ class ViolationTests(SimpleTestCase):
         ):
             message = str(ReadOnlyViolation(Entry, "save", "default", setting))
             self.assertIn(remedy, message)
-            self.assertIn(
-                f"save: vault.Entry is read-only on the database 'default', by {setting}",
-                message,
-            )
+            what = "save: vault.Entry is read-only on the database 'default', by "
+            self.assertIn(what + setting, message)
         message = str(ReadOnlyViolation("some_table", "DELETE", "other", "X"))
         self.assertIn("some_table is read-only on the database 'other'", message)

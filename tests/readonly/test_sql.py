@@ -226,9 +226,12 @@ class WritesTests(SQLTestCase):
     def test_refused_at_sql_and_db(self):
         for level in ("sql", "db"):
             for sql in WRITES + (POSTGRESQL_UNKNOWN if IS_POSTGRESQL else []):
-                with self.subTest(sql, level=level), at_level(level):
-                    with self.assertRefused():
-                        execute(sql)
+                with (
+                    self.subTest(sql, level=level),
+                    at_level(level),
+                    self.assertRefused(),
+                ):
+                    execute(sql)
 
     def test_not_seen_at_orm(self):
         """As documented: at that level, what is not the ORM's goes by."""
@@ -350,10 +353,13 @@ class ReadsTests(SQLTestCase):
     def test_writes_to_others(self):
         for level in ("orm", "sql", "db"):
             for sql in OTHER_WRITES:
-                with self.subTest(sql, level=level), at_level(level):
-                    with transaction.atomic():
-                        execute(sql)
-                        transaction.set_rollback(True)
+                with (
+                    self.subTest(sql, level=level),
+                    at_level(level),
+                    transaction.atomic(),
+                ):
+                    execute(sql)
+                    transaction.set_rollback(True)
 
     def test_the_orm_reads(self):
         for level in ("orm", "sql", "db"):

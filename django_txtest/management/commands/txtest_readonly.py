@@ -58,7 +58,7 @@ class Command(BaseCommand):
             "--expect",
             nargs="*",
             metavar="MODEL[@DATABASE][=LEVEL]",
-            help="exit with status 1 unless these models, and no others, are read-only; "
+            help="exit with status 1 unless these, and no others, are read-only; "
             "MODEL is app.Model, or a pattern such as app.*, and '*' also stands for "
             "the tables without a model of a database that is read-only",
         )
