@@ -16,7 +16,7 @@ from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from django_txtest.databases import get_database
+from django_txtest.databases import get_database, text_of
 from django_txtest.exceptions import DatabaseNotAllowed
 from django_txtest.history import Event, Kind
 from django_txtest.outcomes import Outcome
@@ -289,7 +289,7 @@ class SessionThread:
     ) -> Any:
         connection: BaseDatabaseWrapper = context["connection"]
         alias = connection.alias
-        text = sql if isinstance(sql, str) else _as_text(sql, connection)
+        text = text_of(sql, connection)
         if outlasts_transaction(text):
             self._is_changed = True
         event = Event(
@@ -426,12 +426,6 @@ def checkpoint(label: str) -> None:
     session = _current.get()
     if session is not None:
         session.checkpoint(label)
-
-
-def _as_text(sql: Any, connection: BaseDatabaseWrapper) -> str:
-    if hasattr(sql, "as_string"):  # a composed statement of psycopg
-        return str(sql.as_string(connection.connection))
-    return str(sql)
 
 
 def _short(value: Any) -> str:
