@@ -12,7 +12,15 @@ from unittest import mock
 from django.db import connection, transaction
 from django.test import SimpleTestCase, override_settings
 
-from django_txtest import History, InterleavingFailed, TxTestCase, conf, explore, replay
+from django_txtest import (
+    DfsScheduler,
+    History,
+    InterleavingFailed,
+    TxTestCase,
+    conf,
+    explore,
+    replay,
+)
 from django_txtest.history import Kind
 from django_txtest.scheduler import pictures
 from django_txtest.scheduler.pictures import SUFFIX, write_picture
@@ -44,8 +52,12 @@ class FailureTests(FolderMixin, TxTestCase):
     def setUpTestData(cls):
         Book.objects.create(pk=1000, title="<b>a</b>", copies=5)
 
+    def explore_all(self):
+        scheduler = DfsScheduler()  # which makes four executions that fail
+        return explore(self.lend, self.lend, scheduler=scheduler, stop_on_first=False)
+
     def test_each_failure_has_a_picture(self):
-        found = explore(self.lend, self.lend, stop_on_first=False)
+        found = self.explore_all()
         self.assertEqual(len(found.failures), 4)
         for failure in found.failures:
             self.assertEqual(
@@ -75,7 +87,7 @@ class FailureTests(FolderMixin, TxTestCase):
 
     def test_only_the_first_ones_of_many(self):
         with mock.patch("django_txtest.scheduler.explorer.MAX_PICTURES", 3):
-            found = explore(self.lend, self.lend, stop_on_first=False)
+            found = self.explore_all()
         have = [failure.picture is not None for failure in found.failures]
         self.assertEqual(have, [True, True, True, False])
 
