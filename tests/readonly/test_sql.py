@@ -8,6 +8,7 @@ from django.test import TestCase
 
 from django_txtest import NoAtomicMixin, ReadOnlyViolation, allow_writes
 from django_txtest.databases import get_database
+from django_txtest.readonly.lexing import _reads_escapes
 from tests.readonly.support import ReadOnlyTestCase, RefusalsMixin, at_level
 from tests.vault.models import Account, Entry, Foreign
 
@@ -335,6 +336,8 @@ class ReadsTests(SQLTestCase):
                     at_level(level),
                     transaction.atomic(),
                 ):
+                    if r"E'\';" in sql and not _reads_escapes():
+                        continue  # an older sqlglot: refused, to be safe
                     execute(sql)
 
     def test_one_after_another(self):
