@@ -22,10 +22,10 @@ from tests.scheduler.programs import final_rows, programs
 
 MANY = int(os.environ.get("TXTEST_REDUCTION", 0))
 #: Programs with more schedules than that take too long.
-MOST = 1500 if MANY else 300
+MOST = 1500 if MANY else 120
 
 several = settings(
-    max_examples=MANY or 12,
+    max_examples=MANY or 6,
     derandomize=not MANY,
     database=None,
     deadline=None,
