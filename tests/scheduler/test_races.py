@@ -123,7 +123,8 @@ class RaceTests(TxTestCase):
         self.assertFound(target, target, invariant=there_is_one)
         target = partial(calls.get_or_create_genre, "x")
         self.assertProved(target, target)
-        self.assertProved(*[transaction.atomic(target)] * 2)
+        if connection.vendor != "sqlite":  # where who reads first may not write
+            self.assertProved(*[transaction.atomic(target)] * 2)
         target = partial(calls.create_genre, "x")
         self.assertProved(target, target)
 
