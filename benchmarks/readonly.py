@@ -188,7 +188,10 @@ def measure(rounds: int) -> list[dict]:
 
 
 def time_it(operation) -> dict:
-    """Return the median of some repetitions, in seconds by each clock."""
+    """Return the least of some repetitions, in seconds by each clock.
+
+    What disturbs only adds to it.
+    """
     operation()  # its text is seen
     taken: dict = {clock: [] for clock in CLOCKS}
     for _ in range(REPEATS):
@@ -197,7 +200,7 @@ def time_it(operation) -> dict:
         ended = [clock() for clock in CLOCKS.values()]
         for clock, start, end in zip(CLOCKS, started, ended, strict=True):
             taken[clock].append(end - start)
-    return {clock: statistics.median(values) for clock, values in taken.items()}
+    return {clock: min(values) for clock, values in taken.items()}
 
 
 def paired(own: list, others: list, compare) -> float:
