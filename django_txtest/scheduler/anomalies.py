@@ -7,9 +7,9 @@ those of Adya, Liskov and O'Neil (ICDE 2000) and of Berenson et al. (SIGMOD 1995
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from itertools import permutations, product
+from itertools import islice, permutations, product
 
 from django_txtest.history import Edge
 from django_txtest.scheduler.accesses import Touch
@@ -17,6 +17,8 @@ from django_txtest.scheduler.footprint import Action
 
 #: The longest cycle that is looked for, in sessions.
 MAX_CYCLE = 4
+#: How many cycles are compared at most, the shortest first.
+MAX_CYCLES = 20_000
 
 
 class DependencyKind(Enum):
@@ -62,6 +64,18 @@ class Dependency:
         """Whether a row appeared that a condition would have taken."""
         is_new = self.after.access.action is Action.INSERT
         return self.kind is DependencyKind.READ_WRITE and is_new
+
+    @property
+    def likeness(self) -> tuple[object, ...]:
+        """What is the same each time that two loops come by, whatever they write."""
+        touches = self.before, self.after
+        known = [(t.alias, replace(t.access, after=())) for t in touches]
+        return self.kind, self.is_predicate, *known
+
+    @property
+    def indices(self) -> tuple[int, int]:
+        """The events of the two."""
+        return self.before.index, self.after.index
 
     @property
     def edge(self) -> Edge:
@@ -115,7 +129,7 @@ class Anomaly:
 
 def find_anomaly(touches: Sequence[Touch]) -> Anomaly | None:
     """Return the most telling anomaly of what some sessions read and wrote, if any."""
-    found = map(_named, _cycles(_dependencies(touches)))
+    found = map(_named, islice(_cycles(_dependencies(touches)), MAX_CYCLES))
     return min(found, key=_rank, default=None)
 
 
@@ -147,6 +161,7 @@ def _cycles(steps: Iterable[Dependency]) -> Iterator[tuple[Dependency, ...]]:
     for step in steps:
         pair = step.before.session, step.after.session
         between.setdefault(pair, []).append(step)
+    between = {pair: _first_and_last(found) for pair, found in between.items()}
     for (first, second), there in between.items():
         if first < second:
             yield from product(there, between.get((second, first), ()))
@@ -160,6 +175,18 @@ def _cycles(steps: Iterable[Dependency]) -> Iterator[tuple[Dependency, ...]]:
             if first == min(first, *others):  # else it is another one, turned
                 pairs = zip([first, *others], [*others, first], strict=True)
                 yield from product(*(one_of_each.get(pair, ()) for pair in pairs))
+
+
+def _first_and_last(steps: Iterable[Dependency]) -> list[Dependency]:
+    """Return two of those that are alike: of loops, there are far too many."""
+    alike: dict[object, list[Dependency]] = {}
+    for step in steps:
+        alike.setdefault(step.likeness, []).append(step)
+    kept: list[Dependency] = []
+    for found in alike.values():
+        first, last = (choose(found, key=lambda s: s.indices) for choose in (min, max))
+        kept += [first] if first is last else [first, last]
+    return kept
 
 
 #: The names, the most telling one first.
@@ -216,5 +243,5 @@ def _code_of_two(missed: Dependency, other: Dependency) -> str:
 def _rank(anomaly: Anomaly) -> tuple[object, ...]:
     """Return what makes one anomaly a better explanation than another: less of it."""
     vague = sum(not (step.before.row and step.after.row) for step in anomaly.cycle)
-    indices = [(step.before.index, step.after.index) for step in anomaly.cycle]
+    indices = [step.indices for step in anomaly.cycle]
     return list(NAMES).index(anomaly.code), len(anomaly.cycle), vague, indices

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import unittest
+from dataclasses import replace
 from functools import partial
+from unittest.mock import patch
 
 from django.db import OperationalError, transaction
 
 from django_txtest import Anomaly, DfsScheduler, TxTestCase, explore, replay
-from django_txtest.scheduler.anomalies import NAMES
+from django_txtest.scheduler import anomalies
+from django_txtest.scheduler.accesses import Touch
+from django_txtest.scheduler.anomalies import NAMES, find_anomaly
+from django_txtest.scheduler.footprint import Access, Action, pins
 from tests.library.models import Book, Reader
 from tests.scheduler import calls
 from tests.scheduler.test_races import on_postgresql
@@ -289,3 +295,42 @@ class EdgesTests(AnomalyTestCase):
         self.assertCountEqual([e.source < e.target for e in edges], [True, False])
         page = failure.picture.read_text("utf-8")
         self.assertEqual(page.count('class="arrow"'), 2)
+
+
+class LoopTests(unittest.TestCase):
+    """Calls that do the same again and again."""
+
+    def test_loops_are_not_compared_round_by_round(self):
+        counts = []
+        for rounds in (4, 8):
+            with patch.object(anomalies, "_named", wraps=anomalies._named) as named:
+                anomaly = find_anomaly(self.touches(rounds))
+            self.assertEqual(anomaly.code, "P4")
+            counts.append(named.call_count)
+        self.assertEqual(counts[0], counts[1])
+
+    def test_what_is_compared_has_a_bound(self):
+        with (
+            patch.object(anomalies, "MAX_CYCLES", 7),
+            patch.object(anomalies, "_named", wraps=anomalies._named) as named,
+        ):
+            self.assertIsNotNone(find_anomaly(self.touches(5)))
+        self.assertEqual(named.call_count, 7)
+
+    def touches(self, rounds):
+        """Return what two calls do that count the same row up, in turns."""
+        where = pins({"id": frozenset({X})})
+        columns = frozenset({"copies"})
+        read = Access("library_book", Action.READ, where, columns=columns)
+        found = []
+        for number in range(rounds):
+            after = pins({"copies": frozenset({number})})
+            write = replace(read, action=Action.UPDATE, after=after)
+            for access in (read, write):
+                for session in ("s1", "s2"):
+                    index = len(found)
+                    touch = Touch(
+                        session, "default", index, index, access, commit=index
+                    )
+                    found.append(touch)
+        return found
