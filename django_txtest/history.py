@@ -57,7 +57,8 @@ class Event:
     """One thing that a session did, or that happened to it.
 
     `text` is the label of a checkpoint, what a call returned, or which error it was.
-    `in_transaction` says that a statement does not commit by itself.
+    `in_transaction` says that a statement does not commit by itself, `many` that
+    `params` has those of each time that it is made, as `executemany` takes them.
     """
 
     session: str
@@ -69,6 +70,7 @@ class Event:
     place: Place | None = None
     others: tuple[str, ...] = ()
     in_transaction: bool = False
+    many: bool = False
 
     @property
     def shape(self) -> tuple[Any, ...]:
@@ -98,7 +100,7 @@ class Event:
     def __str__(self) -> str:
         match self.kind:
             case Kind.STATEMENT:
-                return shorten(self.sql, self.params)
+                return shorten(self.sql, self.params, many=self.many)
             case Kind.COMMIT | Kind.ROLLBACK:
                 return self.kind.name
             case Kind.CHECKPOINT:
@@ -206,12 +208,17 @@ def normalize_savepoints(sql: str) -> str:
     return _SAVEPOINT.sub(r"s\1", sql) if "_x" in sql else sql
 
 
-def shorten(sql: str, params: Any = None) -> str:
-    """Return SQL in one line that can be read, with its parameters in their places."""
-    many = ""
-    if _is_many(params):
-        many = f" (and {len(params) - 1} more)" if len(params) > 1 else ""
-        params = params[0]
+def shorten(sql: str, params: Any = None, *, many: bool = False) -> str:
+    """Return SQL in one line that can be read, with its parameters in their places.
+
+    :param many: whether `params` has those of each time; the first ones are shown.
+    """
+    more = ""
+    if many:
+        # An iterator is used up.
+        times = params if isinstance(params, Sequence) else ()
+        more = f" (and {len(times) - 1} more)" if len(times) > 1 else ""
+        params = times[0] if times else None
     text = normalize_savepoints(" ".join(sql.split()))
     text = _QUOTED_NAME.sub(r"\1", text)
     text = _SELECT_LIST.sub(_shorter_list, text)
@@ -220,7 +227,7 @@ def shorten(sql: str, params: Any = None) -> str:
     if len(text) > SQL_LENGTH:
         half = (SQL_LENGTH - 5) // 2
         text = f"{text[:half]} ... {text[-half:]}"
-    return text + many
+    return text + more
 
 
 def _shorter_list(match: re.Match[str]) -> str:
@@ -229,15 +236,6 @@ def _shorter_list(match: re.Match[str]) -> str:
     if len(columns) < 3 or "%" in match["list"] or "(" in match["list"]:
         return match[0]
     return f"{match[1]}{columns[0]}, ..."
-
-
-def _is_many(params: Any) -> bool:
-    return (
-        isinstance(params, Sequence)
-        and not isinstance(params, (str, bytes))
-        and bool(params)
-        and all(isinstance(each, (list, tuple, Mapping)) for each in params)
-    )
 
 
 def _fill(text: str, params: Any) -> str:

@@ -26,7 +26,11 @@ class ShortenTests(unittest.TestCase):
     def test_parameters(self):
         self.assertEqual(shorten("a %s %% %s %s", [1, None, b"x"]), "a 1 % NULL b'x'")
         self.assertEqual(shorten("a %(b)s", {"b": 2}), "a 2")
-        self.assertEqual(shorten("a %s", [[1], [2]]), "a 1 (and 1 more)")
+        self.assertEqual(shorten("a %s", [[1], [2]], many=True), "a 1 (and 1 more)")
+        self.assertEqual(shorten("a %s", [[1]], many=True), "a 1")
+        self.assertEqual(shorten("a %s", [], many=True), "a %s")
+        # Arrays, as of UNNEST when Django creates rows in bulk on PostgreSQL.
+        self.assertEqual(shorten("a %s, %s", [[1, 2], [3, 4]]), "a [1, 2], [3, 4]")
         self.assertEqual(shorten("a %s %s", [1]), "a 1 NULL")
         self.assertEqual(shorten("LIKE '%'"), "LIKE '%'")
         self.assertLess(len(shorten("%s", ["x" * 1000])), 50)

@@ -303,6 +303,7 @@ class SessionThread:
             or not connection.autocommit
             or text.startswith("BEGIN")
             or get_database(connection).has_transaction(),
+            many=many,
         )
 
         def act() -> Any:

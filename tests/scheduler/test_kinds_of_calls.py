@@ -278,6 +278,26 @@ class StepTests(CallsTestCase):
             self.assertProved(there, back)
         same = partial(insert, ["x", "y"])
         self.assertProved(same, same)
+        self.assertIn("VALUES ('x') (and 1 more)", self.told(same))
+
+    @on_postgresql
+    def test_arrays_are_not_many_at_once(self):
+        """The one statement with two arrays that Django makes of bulk_create()."""
+
+        def insert():
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "INSERT INTO library_genre (name) "
+                    "SELECT name FROM unnest(%s::text[], %s::text[]) AS a (name, y) "
+                    "WHERE false",
+                    [["x", "y"], ["z", "w"]],
+                )
+
+        self.assertIn("unnest(['x', 'y']::text[], ['z', 'w']::", self.told(insert))
+
+    def told(self, call):
+        """Return the transcript of the call alone."""
+        return str(replay("a", call).history)
 
     @on_postgresql
     def test_copy(self):
