@@ -12,14 +12,21 @@ from django_txtest.history import Event, History, Place
 from django_txtest.outcomes import Results
 from django_txtest.scheduler.accesses import Touch
 from django_txtest.scheduler.anomalies import Anomaly, DependencyKind
+from django_txtest.scheduler.footprint import Action
 
 _CREATORS = ("get_or_create(", "update_or_create(")
 # No rows come of these that could be locked.
 _AGGREGATES = ("COUNT(", "SUM(", "MAX(", "MIN(", "AVG(", "GROUP BY", "DISTINCT")
 
+_WRITES = ("INSERT", "UPDATE", "DELETE")
+
 _ORDER = (
     "Let every call lock its rows in one order, as by order_by('pk'), or retry the "
     "transaction on SQLSTATE 40P01."
+)
+_BEGIN_WRITING = (
+    'Let transactions take the lock when they begin: {"transaction_mode": "IMMEDIATE"} '
+    "in the OPTIONS of the database."
 )
 _RETRY = "Retry the whole transaction on SQLSTATE 40001."
 _SERIALIZE = (
@@ -36,30 +43,35 @@ def hint_of(
 ) -> str:
     """Return what to change, in one line, or nothing where it is not known."""
     if anomaly is None:
-        return _hint_of_errors(results)
+        return _hint_of_errors(results, vendors)
     reads = [
         each.before for each in anomaly.cycle if each.kind is DependencyKind.READ_WRITE
     ]
     events = [history[read.index] for read in reads]
-    writes = [history[touch.index] for touch in _writes(anomaly)]
+    touches = _writes(anomaly)
+    writes = [history[touch.index] for touch in touches]
     match anomaly.code:
         case "P4":
-            return _counting(anomaly, writes) or _locking(events[:1], vendors)
+            return _counting(touches, writes) or _locking(
+                reads[:1], events[:1], touches, vendors
+            )
         case "G2-item":
-            return _locking(events, vendors)
+            return _locking(reads, events, touches, vendors)
         case "G2":
             return _constraint(reads, events) or _serializing(vendors)
         case "G-single" | "PMP" if len(writes) == 1 or writes[0].in_transaction:
-            return _snapshot(anomaly, vendors)
+            return _snapshot(anomaly, history, vendors)
         case _:
             return _atomic(writes)
 
 
-def _hint_of_errors(results: Results) -> str:
+def _hint_of_errors(results: Results, vendors: Collection[str]) -> str:
     errors = [each.original for each in results if isinstance(each, CallError)]
     codes = [sqlstate(error) for error in errors]
     if "40P01" in codes:
         return _ORDER
+    if "sqlite" in vendors and any("database is locked" in str(e) for e in errors):
+        return _BEGIN_WRITING
     return _RETRY if "40001" in codes else ""
 
 
@@ -68,11 +80,14 @@ def _writes(anomaly: Anomaly) -> list[Touch]:
     return [touch for touch in touches if touch.access.is_write]
 
 
-def _counting(anomaly: Anomaly, writes: Sequence[Event]) -> str:
+def _counting(touches: Sequence[Touch], writes: Sequence[Event]) -> str:
     """Return the hint for what is read only to be counted up or down."""
     places = [event.place for event in writes if event.place]
     found = [_counted(place) for place in places]
     if not found or not all(found) or len(set(found)) > 1:
+        return ""
+    # The function may count something else, which is in no database.
+    if not all(found[0] in (touch.access.columns or ()) for touch in touches):
         return ""
     return (
         f"Let the database do the arithmetic: F({found[0]!r}) in the place of the "
@@ -114,18 +129,32 @@ def _function(place: Place) -> ast.AST | None:
     return max(found, key=lambda node: node.lineno, default=None)
 
 
-def _locking(reads: Sequence[Event], vendors: Collection[str]) -> str:
+def _locking(
+    reads: Sequence[Touch],
+    events: Sequence[Event],
+    writes: Sequence[Touch],
+    vendors: Collection[str],
+) -> str:
     if "sqlite" in vendors:  # it has no locks on rows
         return ""
-    if any(word in event.sql.upper() for event in reads for word in _AGGREGATES):
+    if any(word in event.sql.upper() for event in events for word in _AGGREGATES):
         return _serializing(vendors)
-    places = [event.place for event in reads if event.place]
+    places = [event.place for event in events if event.place]
     if not places:
         return ""
+    if all(read.access.action is Action.LOCK for read in reads):
+        return (
+            f"Hold the lock that is taken at {_joined(places)} until the write is "
+            f"made: do both within one transaction.atomic()."
+        )
+    is_held = all(
+        event.in_transaction and read.commit == write.commit
+        for read, event in zip(reads, events, strict=True)
+        for write in writes
+        if write.session == read.session
+    )
     within = (
-        ""
-        if all(event.in_transaction for event in reads)
-        else (", and hold the lock to the end: within transaction.atomic()")
+        "" if is_held else ", and hold the lock to the end: within transaction.atomic()"
     )
     return f"Lock what is read, by select_for_update(), at {_joined(places)}{within}."
 
@@ -145,11 +174,15 @@ def _serializing(vendors: Collection[str]) -> str:
     return "" if "sqlite" in vendors else _SERIALIZE
 
 
-def _snapshot(anomaly: Anomaly, vendors: Collection[str]) -> str:
+def _snapshot(anomaly: Anomaly, history: History, vendors: Collection[str]) -> str:
     [missed] = [e for e in anomaly.cycle if e.kind is DependencyKind.READ_WRITE]
     reader = missed.before.session
-    if "sqlite" in vendors or any(t.session == reader for t in _writes(anomaly)):
+    if "sqlite" in vendors:
         return ""
+    if any(
+        event.session == reader and event.sql.startswith(_WRITES) for event in history
+    ):
+        return _serializing(vendors)  # one snapshot would refuse what it writes
     return (
         f"Let {reader} read within one transaction at the isolation level REPEATABLE "
         f"READ, which shows it the rows of one moment."
@@ -160,7 +193,9 @@ def _atomic(writes: Sequence[Event]) -> str:
     names = sorted({event.session for event in writes if not event.in_transaction})
     if not names:
         return ""
-    return f"Make what {' and '.join(names)} does one transaction.atomic()."
+    if len(names) > 1:
+        return f"Make what each of {' and '.join(names)} does one transaction.atomic()."
+    return f"Make what {names[0]} does one transaction.atomic()."
 
 
 def _joined(places: Sequence[Place]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unittest
 from functools import partial
+from unittest.mock import patch
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import F
@@ -55,6 +57,26 @@ def rename_locked(pk, suffix):
     with transaction.atomic():
         book = Book.objects.select_for_update().get(pk=pk)
         Book.objects.filter(pk=pk).update(title=book.title + suffix)
+
+
+def rename_after_lock(pk, suffix):
+    with transaction.atomic():
+        book = Book.objects.select_for_update().get(pk=pk)
+    Book.objects.filter(pk=pk).update(title=book.title + suffix)
+
+
+def rename_after_transaction(pk, suffix):
+    with transaction.atomic():
+        book = Book.objects.get(pk=pk)
+    Book.objects.filter(pk=pk).update(title=book.title + suffix)
+
+
+@transaction.atomic
+def count_fans(pk):
+    """Keep in a book how many readers like it."""
+    Reader.objects.create(name="Ann", favourite_id=pk)
+    fans = Reader.objects.filter(favourite_id=pk).count()
+    Book.objects.filter(pk=pk).update(copies=fans)
 
 
 def close(pk, other):
@@ -128,6 +150,30 @@ class HintTests(TxTestCase):
         fixed = [partial(rename_locked, self.pk, suffix) for suffix in "bb"]
         self.assertMended(*fixed)
 
+    @on_postgresql
+    def test_lock_what_is_read_in_the_transaction_that_writes(self):
+        """There is one already, but it ends before the write."""
+        racy = [partial(rename_after_transaction, self.pk, suffix) for suffix in "bb"]
+        self.assertHint("select_for_update()", *racy)
+        self.assertHint("within transaction.atomic()", *racy)
+
+    @on_postgresql
+    def test_hold_the_lock(self):
+        racy = [partial(rename_after_lock, self.pk, suffix) for suffix in "bb"]
+        self.assertHint("Hold the lock that is taken at tests", *racy)
+        self.assertHint("do both within one transaction.atomic()", *racy)
+
+    @on_postgresql
+    def test_let_the_database_count_only_what_it_has(self):
+        book = Book(copies=1)  # it is never saved
+
+        def racy():
+            book.copies += 1
+            title = Book.objects.get(pk=self.pk).title
+            Book.objects.filter(pk=self.pk).update(title=title + "b")
+
+        self.assertHint("select_for_update()", racy, racy)
+
     def test_let_the_database_count(self):
         racy = partial(count_loan, self.pk)
         self.assertHint("F('copies')", racy, racy)
@@ -187,6 +233,23 @@ class HintTests(TxTestCase):
         targets = partial(look, *pks), partial(move, *pks)
         self.assertHint("REPEATABLE READ", *targets)
         self.assertMended(*targets, isolation_level="REPEATABLE READ")
+
+    @on_postgresql
+    def test_no_snapshot_for_what_writes(self):
+        racy = partial(count_fans, self.pk)
+        self.assertHint("SERIALIZABLE", racy, racy)
+        fixed = with_retry(racy)
+        self.assertMended(fixed, fixed, isolation_level="SERIALIZABLE")
+
+    @unittest.skipUnless(
+        connection.vendor == "sqlite", "other databases lock rows, and have them wait"
+    )
+    def test_begin_with_the_lock(self):
+        racy = partial(calls.lend_atomic, self.other_pk)
+        self.assertHint('"transaction_mode": "IMMEDIATE"', racy, racy)
+        options = connection.settings_dict["OPTIONS"]
+        with patch.dict(options, transaction_mode="IMMEDIATE"):
+            self.assertMended(racy, racy)
 
     def test_one_transaction(self):
         def give(pk, to):
