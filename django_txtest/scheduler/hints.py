@@ -52,8 +52,11 @@ def hint_of(
     writes = [history[touch.index] for touch in touches]
     match anomaly.code:
         case "P4":
+            # What an UPDATE reads, it locks by itself.
+            reads = [r for r in reads if not history[r.index].sql.startswith(_WRITES)]
+            events = [history[read.index] for read in reads]
             return _counting(touches, writes) or _locking(
-                reads[:1], events[:1], touches, vendors
+                reads, events, touches, vendors
             )
         case "G2-item":
             return _locking(reads, events, touches, vendors)
@@ -139,6 +142,8 @@ def _locking(
         return ""
     if any(word in event.sql.upper() for event in events for word in _AGGREGATES):
         return _serializing(vendors)
+    if not events or any(event.sql.startswith(_WRITES) for event in events):
+        return _serializing(vendors)  # of a DELETE there may be no rows to lock
     places = [event.place for event in events if event.place]
     if not places:
         return ""

@@ -158,6 +158,31 @@ class HintTests(TxTestCase):
         self.assertHint("within transaction.atomic()", *racy)
 
     @on_postgresql
+    def test_lock_each_read_of_what_is_lost(self):
+        racy = partial(rename, self.pk, "b"), partial(lend_if_any, self.pk)
+        self.assertHint("in rename ", *racy)
+        self.assertHint("in lend_if_any, ", *racy)
+        fixed = (
+            partial(rename_locked, self.pk, "b"),
+            partial(lend_if_any_locked, self.pk),
+        )
+        self.assertMended(*fixed)
+
+    @on_postgresql
+    def test_no_lock_on_what_a_delete_does_not_find(self):
+        pk = Reader.objects.create(name="Ann").pk
+
+        def racy(book_pk):
+            with transaction.atomic():
+                borrowed = Reader.objects.get(pk=pk).borrowed
+                borrowed.clear()
+                borrowed.add(book_pk)
+
+        racy = [partial(racy, each) for each in (self.pk, self.other_pk)]
+        self.assertHint("SERIALIZABLE", *racy)
+        self.assertMended(*map(with_retry, racy), isolation_level="SERIALIZABLE")
+
+    @on_postgresql
     def test_hold_the_lock(self):
         racy = [partial(rename_after_lock, self.pk, suffix) for suffix in "bb"]
         self.assertHint("Hold the lock that is taken at tests", *racy)
