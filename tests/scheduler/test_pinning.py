@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 
-from django_txtest import NotDeterministic, TxTestCase, explore, replay
+from django_txtest import DfsScheduler, NotDeterministic, TxTestCase, explore, replay
 from django_txtest.exceptions import PinNotPossible
 from tests.library.models import Book, Reader
 from tests.scheduler import calls
@@ -112,6 +112,7 @@ class PinTests(TxTestCase):
             setup=lambda: seen["setup"].add(draw()),
             invariant=lambda results: seen["invariant"].add(draw()),
             pin=True,
+            scheduler=DfsScheduler(),
         )
         self.assertTrue(exploration.exhausted, str(exploration))
         self.assertGreater(exploration.executions, 5)
