@@ -44,8 +44,8 @@ class Session:
             args = (*target.args, *args)
             kwargs = {**target.keywords, **kwargs}
             target = target.func
-        written = [repr(arg) for arg in args]
-        written += [f"{name}={value!r}" for name, value in kwargs.items()]
+        written = [short(arg) for arg in args]
+        written += [f"{name}={short(value)}" for name, value in kwargs.items()]
         return f"{name_of(target)}({', '.join(written)})"
 
     def call(self) -> Call:
@@ -114,6 +114,23 @@ def _is_same(one: Any, other: Any) -> bool:
     if isinstance(one, MethodType):
         return one.__self__ is other.__self__ and one.__func__ is other.__func__
     return isinstance(one, (int, str, bytes, float, Decimal, UUID)) and one == other
+
+
+def shown(value: object) -> str:
+    """Return how a value shows itself, whatever goes wrong with that.
+
+    The text of a model instance may well be made of a row that another call deletes.
+    """
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - it is the user's
+        return f"<{type(value).__name__}, whose repr() raises {type(error).__name__}>"
+
+
+def short(value: object) -> str:
+    """Return how a value shows itself, in at most 100 characters."""
+    text = shown(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def name_of(target: object) -> str:

@@ -14,6 +14,7 @@ from django.http import HttpResponseBase
 
 from django_txtest.exceptions import CallError
 from django_txtest.outcomes import Results
+from django_txtest.scheduler.calls import shown
 from django_txtest.scheduler.keys import (
     Columns,
     NewKeys,
@@ -296,7 +297,7 @@ def _told(result: Any) -> str:
         lines = str(result.original).strip().splitlines()
         text = f": {lines[0]}" if lines else ""
         return f"raises {type(result.original).__name__}{text}"
-    return f"returns {result!r}"
+    return f"returns {shown(result)}"
 
 
 def _told_rows(

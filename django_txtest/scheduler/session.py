@@ -21,7 +21,7 @@ from django_txtest.exceptions import DatabaseNotAllowed
 from django_txtest.history import Event, Kind
 from django_txtest.outcomes import Outcome
 from django_txtest.reset.session import outlasts_transaction
-from django_txtest.scheduler.calls import Session
+from django_txtest.scheduler.calls import Session, short
 from django_txtest.scheduler.places import user_place
 
 #: How often a thread that is paused looks whether it was forgotten, in seconds.
@@ -245,7 +245,7 @@ class SessionThread:
         self.outcome = outcome
         error = outcome.error
         if error is None:
-            event = Event(self.name, Kind.RETURNS, text=_short(outcome.value))
+            event = Event(self.name, Kind.RETURNS, text=short(outcome.value))
         else:
             event = Event(self.name, Kind.RAISES, text=_told(error.original))
         self.notes.append(event)
@@ -427,11 +427,6 @@ def checkpoint(label: str) -> None:
     session = _current.get()
     if session is not None:
         session.checkpoint(label)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _told(error: BaseException) -> str:

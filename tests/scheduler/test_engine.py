@@ -389,6 +389,8 @@ class NamingTests(unittest.TestCase):
         self.assertEqual(repr(session), "<session a: lend(1, 2, x='y')>")
         session = Session("a", "tests.scheduler.calls:lend", 1)
         self.assertEqual(session.description, "lend(1)")
+        session = Session("a", calls.lend, "x" * 1000)
+        self.assertLess(len(session.description), 110)
 
     def test_refusals(self):
         for wrong in ([], [int, Session("s1", int)], [1], [int] * 53):

@@ -299,6 +299,18 @@ class StepTests(CallsTestCase):
         """Return the transcript of the call alone."""
         return str(replay("a", call).history)
 
+    def test_a_result_whose_text_is_of_a_row_that_is_gone(self):
+        class Loan:
+            def __repr__(self):
+                return str(Book.objects.get(title="gone"))
+
+        def lend():
+            calls.lend(1000)
+            return Loan()
+
+        failure = self.assertFound(lend, lend)
+        self.assertIn("returns <Loan, whose repr() raises DoesNotExist>", str(failure))
+
     @on_postgresql
     def test_copy(self):
         """It goes past the wrappers, so that no search can know what it does.
