@@ -143,8 +143,8 @@ class InvariantJudge(Judge):
         told = self._oracle.order_told
         if len(wrong) == len(self._problems):
             return (
-                f"Every serial order of the calls fails, too, so it is no race: after "
-                f"{told(wrong[0])}, {summary(self._problems[wrong[0]])}"
+                f"Every serial order of the calls fails, too, so it is no race. After "
+                f"{told(wrong[0])}: {summary(self._problems[wrong[0]])}"
             )
         nearest = self._oracle.nearest(
             self.failed, lambda order: self._problems[tuple(order)] is None

@@ -72,7 +72,7 @@ class Writer:
         """Write any value."""
         match value:
             case Enum():
-                return f"{self._importable(type(value)) or '?'}.{value.name}"
+                return self._member(value)
             case float() if isfinite(value):
                 return repr(value)
             case float():
@@ -115,6 +115,14 @@ class Writer:
                 return f"{{{', '.join(items)}}}"
         inner = f"[{', '.join(items)}]" if items else ""
         return f"{type(value).__name__}({inner})"
+
+    def _member(self, value: Enum) -> str:
+        cls = self._importable(type(value))
+        if cls is None:
+            return self._unwritten(value)
+        if value.name in type(value).__members__:
+            return f"{cls}.{value.name}"
+        return f"{cls}({self.write(value.value)})"  # of several flags
 
     def _instance(self, instance: models.Model) -> str:
         model = type(instance)

@@ -46,6 +46,11 @@ class Size(enum.Enum):
     SMALL = 1
 
 
+class Marks(enum.Flag):
+    TORN = 1
+    WET = 2
+
+
 class Shelf:
     @classmethod
     def lend(cls, pk):
@@ -128,8 +133,8 @@ class NearestSerialOrderTests(ReportTestCase):
             invariant=lambda results: Book.objects.get(pk=1000).copies == 5,
         )
         self.assertIn(
-            "Every serial order of the calls fails, too, so it is no race: after s1, "
-            "then s2, The invariant <lambda> does not hold.",
+            "Every serial order of the calls fails, too, so it is no race. After s1, "
+            "then s2: The invariant <lambda> does not hold.",
             str(exploration),
         )
 
@@ -138,7 +143,7 @@ class NearestSerialOrderTests(ReportTestCase):
             raise ValueError("no")
 
         exploration = explore(call, self.lend, invariant=bool)
-        self.assertIn("no race: after s1, then s2, CallError", str(exploration))
+        self.assertIn("no race. After s1, then s2: CallError", str(exploration))
 
     def test_one_serial_order_fails(self):
         """An order in which it holds is the one to compare with."""
@@ -353,6 +358,8 @@ class WriterTests(ReportTestCase):
             uuid.UUID(int=1),
             Size.SMALL,
             Size,
+            Marks.WET,
+            Marks.TORN | Marks.WET,
             len,
             os.path.join,
             Place("a", 1, "b"),
@@ -367,10 +374,12 @@ class WriterTests(ReportTestCase):
         self.assertWritten([self.book], "[Book.objects.get(pk=1000)]")
 
     def test_what_cannot_be_written(self):
+        colour = enum.Enum("Colour", ["RED"])
         reader = Reader.objects.create(name="x")
         for value in (
             lambda: 1,
             object(),
+            colour.RED,
             Book(title="not saved"),
             threading.Lock(),
             reader.borrowed,
