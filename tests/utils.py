@@ -30,6 +30,11 @@ explores = unittest.skipIf(
     "on MariaDB, interleavings cannot be explored",
 )
 
+on_postgresql = unittest.skipUnless(
+    connections["default"].vendor == "postgresql",
+    "only PostgreSQL has what the test is about",
+)
+
 
 def run_tests(*classes: type[unittest.TestCase]) -> unittest.TestResult:
     """Run the tests of the classes, in this order, as a runner would."""

@@ -16,8 +16,7 @@ from django_txtest.scheduler.anomalies import NAMES, find_anomaly
 from django_txtest.scheduler.footprint import Access, Action, pins
 from tests.library.models import Book, Reader
 from tests.scheduler import calls
-from tests.scheduler.test_races import on_postgresql
-from tests.utils import explores
+from tests.utils import explores, on_postgresql
 
 X, Y = 1, 2
 

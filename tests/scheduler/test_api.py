@@ -40,7 +40,7 @@ from django_txtest.scheduler import api, progress
 from django_txtest.scheduler.exploration import DefaultCount, DefaultSeconds
 from tests.library.models import Book, Reader
 from tests.scheduler import calls
-from tests.utils import GoldenMixin, explores
+from tests.utils import GoldenMixin, explores, on_postgresql
 
 
 def lend_view(request, pk):
@@ -49,10 +49,6 @@ def lend_view(request, pk):
 
 
 urlpatterns = [path("lend/<int:pk>", lend_view)]
-
-on_postgresql = unittest.skipUnless(
-    connection.vendor == "postgresql", "the test is about PostgreSQL"
-)
 
 
 @explores

@@ -26,11 +26,7 @@ from django_txtest.scheduler.strategies import ReplayScheduler
 from django_txtest.scheduler.waits import has_circle
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
-from tests.utils import SessionsMixin, explores
-
-on_postgresql = unittest.skipUnless(
-    connection.vendor == "postgresql", "the test is about locks of PostgreSQL"
-)
+from tests.utils import SessionsMixin, explores, on_postgresql
 
 
 @explores

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unittest
 from functools import partial
 
 from django.db import IntegrityError, OperationalError, connection, transaction
@@ -11,15 +10,12 @@ from django.db.models import CheckConstraint, F, Q
 from django_txtest import TxTestCase, explore
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
-from tests.utils import explores
-
-on_postgresql = unittest.skipUnless(
-    connection.vendor == "postgresql", "only PostgreSQL has what the test is about"
-)
+from tests.scheduler.searches import SearchMixin
+from tests.utils import explores, on_postgresql
 
 
 @explores
-class EverydayTestCase(TxTestCase):
+class EverydayTestCase(SearchMixin, TxTestCase):
     @classmethod
     def setUpTestData(cls):
         cls.pk = Book.objects.create(title="a", copies=5).pk
@@ -29,11 +25,6 @@ class EverydayTestCase(TxTestCase):
         exploration = explore(*targets, **options)
         self.assertIsNotNone(exploration.failure, str(exploration))
         return str(exploration)
-
-    def assertProved(self, *targets, **options):
-        exploration = explore(*targets, **options)
-        self.assertTrue(exploration.exhausted, str(exploration))
-        self.assertIsNone(exploration.failure, str(exploration))
 
 
 class LookupTests(EverydayTestCase):

@@ -12,8 +12,7 @@ from django.db.models import F
 from django_txtest import DfsScheduler, TxTestCase, explore
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
-from tests.scheduler.test_races import on_postgresql
-from tests.utils import explores
+from tests.utils import explores, on_postgresql
 
 
 def lend_if_any(pk):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import threading
-import unittest
 from contextlib import contextmanager
 from functools import partial
 from unittest import mock
@@ -35,16 +34,12 @@ from django_txtest import (
     replay,
     sessions,
 )
-from django_txtest.databases import get_database
 from django_txtest.exceptions import SessionStuck, TooManySteps
 from django_txtest.history import Kind
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
-from tests.utils import SessionsMixin, explores, poll
-
-on_postgresql = unittest.skipUnless(
-    connection.vendor == "postgresql", "the test is about PostgreSQL"
-)
+from tests.scheduler.searches import SearchMixin
+from tests.utils import SessionsMixin, explores, on_postgresql, poll
 
 
 def racy_view(request):
@@ -92,7 +87,7 @@ urlpatterns = [
 
 
 @explores
-class CallsTestCase(SessionsMixin, TxTestCase):
+class CallsTestCase(SearchMixin, SessionsMixin, TxTestCase):
     @classmethod
     def setUpTestData(cls):
         cls.book = Book.objects.create(pk=1000, title="a", copies=5)
@@ -110,18 +105,6 @@ class CallsTestCase(SessionsMixin, TxTestCase):
         if self.victims_are_known or "deadlock" not in str(failure):
             self.assertEqual(str(again.failure), str(failure))
         return failure
-
-    @property
-    def victims_are_known(self):
-        """Not for a role that has to wait for the server to look for deadlocks."""
-        database = get_database(connection)
-        return connection.vendor == "sqlite" or database.may_hasten_deadlocks()
-
-    def assertProved(self, *targets, **options):
-        exploration = explore(*targets, **options)
-        self.assertTrue(exploration.exhausted, str(exploration))
-        self.assertIsNone(exploration.failure, str(exploration))
-        return exploration
 
 
 @override_settings(ROOT_URLCONF=__name__)

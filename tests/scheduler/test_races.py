@@ -1,23 +1,18 @@
 from __future__ import annotations
 
-import unittest
 from functools import partial
 
 from django.db import OperationalError, connection, transaction
 
 from django_txtest import TxTestCase, explore, replay
-from django_txtest.databases import get_database
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
-from tests.utils import explores
-
-on_postgresql = unittest.skipUnless(
-    connection.vendor == "postgresql", "only PostgreSQL has what the test is about"
-)
+from tests.scheduler.searches import SearchMixin
+from tests.utils import explores, on_postgresql
 
 
 @explores
-class RaceTests(TxTestCase):
+class RaceTests(SearchMixin, TxTestCase):
     """Everyday races: each is found, and each cure is proved."""
 
     @classmethod
@@ -39,18 +34,6 @@ class RaceTests(TxTestCase):
         if self.victims_are_known:
             first, second = exploration.failure.history, again.failure.history
             self.assertIsNone(first.first_difference(second))
-        return exploration
-
-    @property
-    def victims_are_known(self):
-        """Of deadlocks: not for a role that has to wait for the server to look."""
-        database = get_database(connection)
-        return connection.vendor == "sqlite" or database.may_hasten_deadlocks()
-
-    def assertProved(self, *targets, **options):
-        exploration = explore(*targets, **options)
-        self.assertTrue(exploration.exhausted, str(exploration))
-        self.assertEqual(exploration.failures, [], str(exploration))
         return exploration
 
     def test_lost_update(self):

@@ -9,13 +9,12 @@ import math
 import os
 import re
 import threading
-import unittest
 import uuid
 from functools import partial
 from unittest import mock
 
 from django.core import mail
-from django.db import OperationalError, connection
+from django.db import OperationalError
 from django.test import override_settings
 
 from django_txtest import (
@@ -30,11 +29,7 @@ from django_txtest.scheduler.source import Writer
 from django_txtest.timeline.transcript import for_terminal, render
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
-from tests.utils import GoldenMixin, explores
-
-on_postgresql = unittest.skipUnless(
-    connection.vendor == "postgresql", "the test is about PostgreSQL"
-)
+from tests.utils import GoldenMixin, explores, on_postgresql
 
 
 class Terminal(io.StringIO):

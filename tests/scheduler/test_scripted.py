@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import unittest
 from functools import partial
 
 from django.db import IntegrityError, connection, transaction
@@ -10,11 +9,7 @@ from django_txtest import Session, TxTestCase, checkpoint, sessions
 from django_txtest.exceptions import InvalidCall, ScriptError
 from tests.library.models import Book, Genre
 from tests.scheduler import calls
-from tests.utils import SessionsMixin, explores
-
-on_postgresql = unittest.skipUnless(
-    connection.vendor == "postgresql", "the test is about locks of PostgreSQL"
-)
+from tests.utils import SessionsMixin, explores, on_postgresql
 
 
 @explores
