@@ -9,7 +9,7 @@ from hashlib import sha256
 from itertools import permutations
 from typing import Any
 
-from django.db import Error, models
+from django.db import DEFAULT_DB_ALIAS, Error, models
 from django.http import HttpResponseBase
 
 from django_txtest.exceptions import CallError
@@ -164,6 +164,7 @@ class SerialOracle:
         made: frozenset[int],
     ) -> list[str]:
         tables = sorted(final.rows.keys() | serial.rows.keys())
+        has_others = any(a != DEFAULT_DB_ALIAS for a, _ in self._start.tables)
         mine, its = (self._all_rows(each, tables) for each in (final, serial))
         start = {key: self._dicts(key, self._start.rows(key)) for key in tables}
         my_keys = NewKeys(mine, start, self._models)
@@ -185,7 +186,8 @@ class SerialOracle:
                 left = Counter(my_keys.renamed(table, row) for row in mine[key])
                 less = [r for r in its[key] if _take(left, its_keys, table, r)]
                 key_column = self._models.get(table, Columns()).key
-                differences += _told_rows(table, key_column, more, less)
+                name = f"[{key[0]}] {table}" if has_others else table
+                differences += _told_rows(name, key_column, more, less)
         return differences
 
     def _all_rows(

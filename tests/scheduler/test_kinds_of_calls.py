@@ -535,6 +535,7 @@ class SeveralDatabasesTests(CallsTestCase):
         failure = self.assertFound(self.racy, self.racy)
         self.assertIn("[other] UPDATE", str(failure))
         self.assertIn("[default] UPDATE", str(failure))
+        self.assertIn("[other] library_book id=1000: copies is 4; ", str(failure))
         self.assertProved(self.fixed, self.fixed)
 
     def test_transactions_on_both(self):
