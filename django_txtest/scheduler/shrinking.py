@@ -1,4 +1,4 @@
-"""Makes a schedule that fails shorter: the fewest switches show a race best."""
+"""Makes a schedule that fails shorter: few switches show a race best."""
 
 from __future__ import annotations
 
