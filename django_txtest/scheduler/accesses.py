@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from django_txtest.history import Event, History, Kind
-from django_txtest.scheduler.footprint import Access, Action, Pins, can_meet
+from django_txtest.scheduler.footprint import (
+    Above,
+    Access,
+    Action,
+    Pins,
+    can_meet,
+    pins,
+)
 from django_txtest.scheduler.statements import Statements
 
 _LEVEL = re.compile(r"\bTRANSACTION\s+ISOLATION\s+LEVEL\s+(\w+\s?\w*)", re.IGNORECASE)
@@ -22,6 +29,7 @@ class Touch:
     :param index: the event of the statement.
     :param time: after which event it was: what it could see was committed before.
     :param row: the row in words, if it is about one.
+    :param is_new: whether it makes the row, or writes to one that its session has made.
     :param commit: the event that made it durable; None if it was rolled back.
     """
 
@@ -31,6 +39,7 @@ class Touch:
     time: int
     access: Access
     row: str = ""
+    is_new: bool = False
     commit: int | None = None
 
     def meets(self, other: Touch) -> bool:
@@ -41,8 +50,22 @@ class Touch:
         if not _share(mine.columns, its.columns):
             return False
         return any(
-            can_meet(one, another) for one in _states(mine) for another in _states(its)
+            _can_meet(one, another) for one in _states(mine) for another in _states(its)
         )
+
+
+def _can_meet(one: Pins, other: Pins) -> bool:
+    """Tell whether a row can be what both say, and not only by an unknown number.
+
+    Who names a row by a number that a sequence has given knows the row already.
+    """
+    theirs = dict(other)
+    is_unknown = any(
+        isinstance(values, Above) != isinstance(theirs[column], Above)
+        for column, values in one
+        if column in theirs
+    )
+    return not is_unknown and can_meet(one, other)
 
 
 def _share(one: frozenset[str] | None, other: frozenset[str] | None) -> bool:
@@ -104,6 +127,8 @@ class _Reader:
         self._alias = alias
         self._statements = statements
         self._level = level
+        #: The tables that the session has made rows of, and what is known of the first.
+        self._made: dict[str, Pins] = {}
 
     def touches(self) -> Iterator[Touch]:
         """Yield its accesses; those that were rolled back with no commit."""
@@ -164,7 +189,21 @@ class _Reader:
         for access in accesses:
             seen = time if access.table in locked else index
             row = self._row(access)
-            yield Touch(self._session, self._alias, index, seen, access, row)
+            is_new = self._is_new(access)
+            yield Touch(self._session, self._alias, index, seen, access, row, is_new)
+
+    def _is_new(self, access: Access) -> bool:
+        if access.action is Action.INSERT:
+            self._made.setdefault(access.table, access.after)
+            return True
+        made = self._made.get(access.table)
+        unknown = {column for column, values in made or () if isinstance(values, Above)}
+        known = {column for column, _ in access.where}
+        return (
+            made is not None
+            and bool(unknown & known)
+            and can_meet(pins({c: v for c, v in made if c in unknown}), access.where)
+        )
 
     def _row(self, access: Access) -> str:
         relation = self._statements.catalogue.relation(access.table)

@@ -62,8 +62,7 @@ class Dependency:
     @property
     def is_predicate(self) -> bool:
         """Whether a row appeared that a condition would have taken."""
-        is_new = self.after.access.action is Action.INSERT
-        return self.kind is DependencyKind.READ_WRITE and is_new
+        return self.kind is DependencyKind.READ_WRITE and self.after.is_new
 
     @property
     def likeness(self) -> tuple[object, ...]:

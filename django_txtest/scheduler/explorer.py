@@ -234,6 +234,7 @@ class Explorer:
 
     def _failure(self, execution: Execution, error: Exception) -> Failure:
         replay, unwritten = self._replay(execution.schedule)
+        self._start.begin()  # for the sequences, which tell which rows are new
         anomaly, hint = self._explainer.explain(execution)
         return Failure(
             execution.schedule,

@@ -6,8 +6,8 @@ import contextvars
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from enum import Enum
 from queue import SimpleQueue
 from typing import Any
@@ -22,6 +22,7 @@ from django_txtest.history import Event, Kind
 from django_txtest.outcomes import Outcome
 from django_txtest.reset.session import outlasts_transaction
 from django_txtest.scheduler.calls import Session, short
+from django_txtest.scheduler.hooks import hooked
 from django_txtest.scheduler.places import user_place
 
 #: How often a thread that is paused looks whether it was forgotten, in seconds.
@@ -232,10 +233,12 @@ class SessionThread:
         self._hastened.clear()
         self._is_changed = False
         self._connect()
-        for alias in self._aliases:
-            # Django counts on for as long as a connection is open.
-            connections[alias].savepoint_state = 0
-        with self._hooks():
+        with ExitStack() as stack:
+            for alias in self._aliases:
+                connection = connections[alias]
+                stack.enter_context(
+                    hooked(connection, self._execute, self._end_of, self._act)
+                )
             outcome = self._context.copy().run(self._call_in_context)
         if self._is_changed:
             connections.close_all()
@@ -262,23 +265,6 @@ class SessionThread:
     def _take_turn(self) -> None:
         self._turns.take(self.number, lambda: self._ended)
 
-    @contextmanager
-    def _hooks(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            for alias in self._aliases:
-                connection = connections[alias]
-                stack.enter_context(connection.execute_wrapper(self._execute))
-                # Private, and the only place: the end of a transaction is no statement
-                # that wrappers see. Set on this connection, and taken off again.
-                for name, kind in (
-                    ("_commit", Kind.COMMIT),
-                    ("_rollback", Kind.ROLLBACK),
-                ):
-                    end = getattr(connection, name)
-                    setattr(connection, name, self._end_of(connection, kind, end))
-                    stack.callback(delattr, connection, name)
-            yield
-
     def _execute(
         self,
         execute: Callable[..., Any],
@@ -288,32 +274,43 @@ class SessionThread:
         context: dict[str, Any],
     ) -> Any:
         connection: BaseDatabaseWrapper = context["connection"]
-        alias = connection.alias
         text = text_of(sql, connection)
         if outlasts_transaction(text):
             self._is_changed = True
-        event = Event(
-            self.name,
-            Kind.STATEMENT,
-            alias,
-            text,
-            params,
-            place=user_place(),
-            in_transaction=connection.in_atomic_block
-            or not connection.autocommit
-            or text.startswith("BEGIN")
-            or get_database(connection).has_transaction(),
-            many=many,
-        )
 
         def act() -> Any:
             result = execute(sql, params, many, context)
             if text.startswith(_TAKES_NO_LOCK):
                 return result
             if get_database(connection).has_transaction():
-                self._has_read.add(alias)
+                self._has_read.add(connection.alias)
             return result
 
+        return self._act(connection, text, act, params, many=many)
+
+    def _act(
+        self,
+        connection: BaseDatabaseWrapper,
+        sql: str,
+        act: Callable[[], Any],
+        params: Any = None,
+        *,
+        many: bool = False,
+    ) -> Any:
+        """Make a step of a statement."""
+        event = Event(
+            self.name,
+            Kind.STATEMENT,
+            connection.alias,
+            sql,
+            params,
+            place=user_place(),
+            in_transaction=connection.in_atomic_block
+            or not connection.autocommit
+            or sql.startswith("BEGIN")
+            or get_database(connection).has_transaction(),
+            many=many,
+        )
         return self._step(event, connection, act)
 
     def _end_of(

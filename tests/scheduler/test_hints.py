@@ -232,6 +232,26 @@ class HintTests(TxTestCase):
             Reader.objects.exists() or "thriller" in map(str, Genre.objects.all())
         )
 
+    def test_a_unique_constraint_where_the_new_row_is_changed_next(self):
+        """Who names a new row by its key has made it: no two calls wrote one row."""
+
+        def racy():
+            reader, _ = Reader.objects.get_or_create(name="Ann")
+            Reader.objects.filter(pk=reader.pk).update(name=F("name"))
+
+        self.assertHint("Have a unique constraint on ", racy, racy)
+        if connection.vendor == "postgresql":
+            self.assertHint(
+                "Have a unique constraint on ", *[transaction.atomic(racy)] * 2
+            )
+
+        def fixed():
+            genre, _ = Genre.objects.get_or_create(name="thriller")
+            Genre.objects.filter(pk=genre.pk).update(name=F("name"))
+
+        if connection.vendor == "postgresql":  # SQLite refuses who reads first
+            self.assertMended(fixed, fixed)
+
     @on_postgresql
     def test_one_order_of_locks(self):
         pks = self.pk, self.other_pk
