@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from django_txtest.databases import get_database, text_of
@@ -32,6 +32,8 @@ def install_guard() -> None:
 
 
 def _guard(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    if connection.alias == NO_DB_ALIAS:
+        return  # to the server, to make databases: no table of the project is there
     if guard_statement not in connection.execute_wrappers:
         # The first is the outermost: what is refused, no other wrapper sees.
         connection.execute_wrappers.insert(0, guard_statement)
@@ -49,7 +51,7 @@ def guard_statement(
     :raises ReadOnlyViolation: in that case.
     """
     connection: BaseDatabaseWrapper = context["connection"]
-    level = deepest_level(connection.alias)
+    level = deepest_level(connection.vendor)
     if level is Level.ORM or in_maintenance():
         return execute(sql, params, many, context)
     # Only who uses these levels needs sqlglot in memory.

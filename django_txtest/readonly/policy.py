@@ -10,7 +10,6 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
 from django.db.models import Model
 
 from django_txtest.readonly.levels import Level, possible
@@ -174,8 +173,8 @@ def _owner(model: type[Model]) -> type[Model]:
     return owner if isinstance(owner, type) else concrete
 
 
-def deepest_level(alias: str) -> Level:
-    """Return the deepest level that something may be protected at on the database.
+def deepest_level(vendor: str) -> Level:
+    """Return the deepest level that something may be protected at, by such a database.
 
     Never less than it is, and found quickly: each statement asks.
     """
@@ -183,7 +182,7 @@ def deepest_level(alias: str) -> Level:
     for scope in active_scopes():
         if scope.level is not None and scope.level > level:
             level = scope.level
-    return level if level is Level.ORM else possible(level, connections[alias].vendor)
+    return level if level is Level.ORM else possible(level, vendor)
 
 
 def protected_models(

@@ -381,3 +381,30 @@ class GuardTests(TestCase):
         names = [getattr(w, "__name__", "") for w in connection.execute_wrappers]
         self.assertEqual(names.count("guard_statement"), 1)
         self.assertIsInstance(connection.execute_wrappers[0], types.FunctionType)
+
+    def test_a_connection_that_no_setting_names(self):
+        """A copy is guarded as its original is."""
+        if connection.vendor == "mysql":
+            self.skipTest("The levels are for other vendors.")
+        copy = connection.copy(alias="copy")
+        self.addCleanup(copy.close)
+        for level in ("sql", "db"):
+            with (
+                self.subTest(level),
+                readonly(models=["vault.Foreign"], level=level),
+                copy.cursor() as cursor,
+            ):
+                cursor.execute("SELECT 1")
+                with self.assertRaises(ReadOnlyViolation):
+                    cursor.execute("DELETE FROM vault_foreign")
+
+    def test_the_connection_that_makes_databases(self):
+        if connection.vendor != "postgresql":
+            self.skipTest("PostgreSQL has a database of its own for that.")
+        for level in ("sql", "db"):
+            with (
+                self.subTest(level),
+                readonly(databases=["default"], level=level),
+                connection._nodb_cursor() as cursor,
+            ):
+                cursor.execute("CREATE TEMPORARY TABLE t ()")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from tests.settings import *  # noqa: F403
@@ -16,3 +17,6 @@ for alias, database in DATABASES.items():
 
 if "TXTEST_SUITE_WITHOUT_APP" in os.environ:
     INSTALLED_APPS = [name for name in INSTALLED_APPS if name != "django_txtest"]
+
+if "TXTEST_SUITE_READONLY" in os.environ:
+    TXTEST_READONLY = json.loads(os.environ["TXTEST_SUITE_READONLY"])
