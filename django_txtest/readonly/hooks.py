@@ -57,8 +57,10 @@ _TEST_DATABASES = (
     "destroy_test_db",
     "deserialize_db_from_string",
 )
-# What loads fixtures before tests: these methods, of these modules.
+# What loads fixtures before tests, and what resets sequences: these methods, of these
+# modules. They are not replaced, as that would import django.test into each process.
 _TEST_SETUP = ("setUpClass", "_fixture_setup")
+_TEST_SEQUENCES = ("_reset_sequences",)
 _TEST_MODULES = ("django.test.testcases",)
 
 _MARK = "_txtest_asks_first"
@@ -175,11 +177,20 @@ def _is_in_test_setup() -> bool:
     while frame is not None and frame.f_code.co_name != "call_command":
         frame = frame.f_back
     caller = frame and frame.f_back
-    return (
-        caller is not None
-        and caller.f_code.co_name in _TEST_SETUP
-        and caller.f_globals.get("__name__") in _TEST_MODULES
-    )
+    return caller is not None and _is_of_tests(caller, _TEST_SETUP)
+
+
+def is_resetting_sequences() -> bool:
+    """Tell whether Django resets sequences now, for the next test."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not _is_of_tests(frame, _TEST_SEQUENCES):
+        frame = frame.f_back
+    return frame is not None
+
+
+def _is_of_tests(frame: FrameType, names: tuple[str, ...]) -> bool:
+    module = frame.f_globals.get("__name__")
+    return frame.f_code.co_name in names and module in _TEST_MODULES
 
 
 # What asks

@@ -56,6 +56,9 @@ class FixturesTests(InnerTestsMixin, TransactionTestCase):
     def test_of_a_transaction_test_case(self):
         self.check(TransactionTestCase, fixtures=["vault"])
 
+    def test_of_one_that_resets_sequences(self):
+        self.check(TransactionTestCase, fixtures=["vault"], reset_sequences=True)
+
     def test_with_the_mixin(self):
         self.check(NoAtomicMixin, TestCase, fixtures=["vault"])
         self.check(NoAtomicMixin, TransactionTestCase, fixtures=["vault"])

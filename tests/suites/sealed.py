@@ -45,8 +45,9 @@ class PlainTests(SealedMixin, TestCase):
 
 
 class FlushingTests(SealedMixin, TransactionTestCase):
+    reset_sequences = True
     serialized_rollback = True
 
 
 class CommittingTests(NoAtomicMixin, SealedMixin, TestCase):
-    pass
+    reset_sequences = True
