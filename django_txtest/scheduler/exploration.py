@@ -46,6 +46,8 @@ class Failure:
     comparison: str = ""
     #: What of the calls could not be written in `replay`, as a lambda.
     unwritten: tuple[str, ...] = ()
+    #: What to type in a shell to see it again, where it is known which test runs.
+    command: str = ""
 
     @property
     def summary(self) -> str:
@@ -75,6 +77,7 @@ class Failure:
                 *([f"Hint: {self.hint}"] if self.hint else []),
                 again,
                 textwrap.indent(self.replay, "  "),
+                *([f"In a shell: {self.command}"] if self.command else []),
                 *([f"Picture: {self.picture}"] if self.picture else []),
             ]
         )

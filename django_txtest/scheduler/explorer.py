@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from django_txtest.exceptions import NotDeterministic
 from django_txtest.outcomes import Results
+from django_txtest.reset import current_test
 from django_txtest.scheduler.calls import Session, find_twins
 from django_txtest.scheduler.effects import explored
 from django_txtest.scheduler.engine import Engine, Execution
@@ -246,6 +247,7 @@ class Explorer:
             hint,
             comparison=self._judge.compare(),
             unwritten=unwritten,
+            command=_command(execution.schedule),
         )
 
     def _replay(self, schedule: Schedule) -> tuple[str, tuple[str, ...]]:
@@ -259,3 +261,9 @@ class Explorer:
         replay = writer.name("django_txtest", "replay")
         call = f"{replay}({', '.join(arguments)}).raise_if_failed()"
         return "\n".join([*writer.imports, call]), tuple(writer.unwritten)
+
+
+def _command(schedule: Schedule) -> str:
+    """Return what makes an execution of the running test again, from a shell."""
+    test = current_test()
+    return f"manage.py txtest_replay {schedule} {test}" if test else ""

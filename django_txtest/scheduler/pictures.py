@@ -38,7 +38,8 @@ def with_picture(failure: Failure) -> Failure:
         facts["What would mend it"] = failure.hint
     facts["The schedule"] = str(failure.schedule)
     facts["To see it again, in the test"] = failure.replay
-    facts["Or in a shell"] = f"manage.py txtest_replay {failure.schedule} {test}"
+    if failure.command:
+        facts["Or in a shell"] = failure.command
     edges = failure.anomaly.edges if failure.anomaly else ()
     name = f"{test}.{failure.schedule}"
     picture = write_picture(name, test, failure.history, facts, edges)

@@ -73,9 +73,21 @@ class FailureTests(FolderMixin, TxTestCase):
     def test_it_is_named_last(self):
         with self.assertRaises(InterleavingFailed) as caught:
             self.assertSerializable(self.lend, self.lend)
-        last = str(caught.exception).splitlines()[-1]
+        *_, replay, command, last = str(caught.exception).splitlines()
         [name] = self.names()
         self.assertEqual(last, f"Picture: {self.folder / name}")
+        self.assertRegex(replay, r"^  replay\('\w+', ")
+        schedule = replay.split("'")[1]
+        self.assertEqual(
+            command, f"In a shell: manage.py txtest_replay {schedule} {self.id()}"
+        )
+
+    def test_no_test_is_known(self):
+        with mock.patch.object(type(self), "_running_test", None):
+            failure = explore(self.lend, self.lend).failure
+        self.assertEqual(failure.command, "")
+        self.assertNotIn("txtest_replay", str(failure))
+        self.assertNotIn("txtest_replay", failure.picture.read_text("utf-8"))
 
     def test_the_same_failure_replaces_it(self):
         schedule = explore(self.lend, self.lend).failure.schedule
