@@ -18,6 +18,7 @@ from django_txtest.scheduler.exploration import (
     Exploration,
 )
 from django_txtest.scheduler.explorer import Explorer, Limits
+from django_txtest.scheduler.ignoring import check_ignored
 from django_txtest.scheduler.oracle import MAX_SERIAL
 from django_txtest.scheduler.pinning import pinned
 from django_txtest.scheduler.progress import progress_line
@@ -78,7 +79,7 @@ def explore(
     :param allow: exceptions that a call may raise. Without an invariant, such a call
         counts as one that was not made.
     :param ignore: columns that may differ from those of a serial order, as ``"column"``
-        or ``"table.column"``.
+        or ``"table.column"``; a name that no column has raises `InvalidCall`.
     :param pin: whether time stands still, and each session draws the same random
         numbers, UUIDs and secrets in each execution; a `datetime` says at which time.
         Needs the ``pin`` extra.
@@ -105,6 +106,8 @@ def explore(
         Engine(sessions, aliases, isolation_level, max_steps, pins) as engine,
         progress_line() as line,
     ):
+        if ignore:
+            check_ignored(ignore, start.all_tables())
         explainer = Explainer(aliases, isolation_level)
         explorer = Explorer(
             engine, start, sessions, limits, explainer, progress or line, pins

@@ -73,6 +73,11 @@ class Start:
         """Return the rows that a table starts with."""
         return self._rows[key]
 
+    def all_tables(self) -> Iterator[Table]:
+        """Yield the tables of the databases, written to or not."""
+        for alias in self._databases:
+            yield from self._tables_of(alias).values()
+
     def changed(self) -> dict[TableKey, Rows]:
         """Return the rows of the tables that have been written to."""
         changed = {}

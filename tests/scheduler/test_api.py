@@ -303,6 +303,36 @@ class WhatIsRunTests(ApiTestCase):
         with self.assertRaises(InterleavingFailed):
             self.assertSerializable(self.lend, self.lend, ignore=["title"], **options)
 
+    def test_columns_to_ignore_that_are_not_there(self):
+        def call():
+            called.append(1)
+
+        called = []
+        for ignore, near in (
+            (["copies", "copeis"], "'copeis', .* Near to it: copies"),
+            ({"book.copies"}, "'book.copies', .* Near to it: library_book.copies"),
+            (["library_book.copeis"], "Near to it: library_book.copies"),
+            (["library_reader.copies"], "no column has this name"),
+            (["Copies"], "'Copies', .* Near to it: copies"),
+            (["genre"], "'genre', .* Near to it: genre_id"),
+            (["xyzzy"], "'xyzzy', .* No other is near"),
+            ("copies", r"Write ignore=\['copies'\]"),
+        ):
+            for invariant in (None, bool):
+                with (
+                    self.subTest(ignore=ignore),
+                    self.assertRaisesRegex(InvalidCall, near),
+                ):
+                    explore(call, ignore=ignore, invariant=invariant)
+        self.assertEqual(called, [])
+
+    def test_columns_to_ignore_of_other_tables(self):
+        """Those of no model, and those whose tables are not written to."""
+        with connection.cursor() as cursor:
+            cursor.execute('CREATE TABLE "no_model" ("Mixed" integer)')
+        for ignore in (["Mixed"], ["no_model.Mixed"], ["library_loan.reader"]):
+            explore(int, ignore=ignore).raise_if_failed()
+
     def test_rows_before_the_call_are_the_start(self):
         Book.objects.filter(pk=1000).update(copies=50)
         exploration = explore(
