@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any, TypeAlias
+from difflib import get_close_matches
+from typing import Any, NoReturn, TypeAlias
 
 from django_txtest.exceptions import InvalidCall
 from django_txtest.outcomes import Results
@@ -51,6 +52,7 @@ def explore(
     ignore: Collection[str] = (),
     pin: bool | datetime = False,
     max_steps: int = MAX_STEPS,
+    **unknown: NoReturn,
 ) -> Exploration:
     """Run the calls in the orders in which their steps can interleave.
 
@@ -84,7 +86,9 @@ def explore(
         numbers, UUIDs and secrets in each execution; a `datetime` says at which time.
         Needs the ``pin`` extra.
     :param max_steps: how many steps one execution may have.
+    :raises InvalidCall: for any other option, and for what cannot be called.
     """
+    _refuse(unknown)
     sessions = parse_sessions(calls)
     if invariant is None and len(sessions) > MAX_SERIAL:
         raise InvalidCall(
@@ -136,3 +140,17 @@ def replay(schedule: Schedule | str, *calls: AnyCall, **options: Any) -> Explora
     :param options: those of `explore` that it was found with.
     """
     return explore(*calls, **options, scheduler=ReplayScheduler(schedule))
+
+
+def _refuse(unknown: Mapping[str, object]) -> None:
+    """Say of the first option that there is not what was meant, and raise."""
+    options = list(explore.__kwdefaults__ or {})
+    for name, value in unknown.items():
+        near = get_close_matches(name, options, 1)
+        if near:
+            hint = f"Is {near[0]!r} meant?"
+        elif callable(value):
+            hint = f"To name a session, write Session({name!r}, target, *args)."
+        else:
+            hint = f"The options are {', '.join(options)}."
+        raise InvalidCall(f"There is no option {name!r}. {hint}")

@@ -62,6 +62,14 @@ def parse_sessions(calls: Iterable[Session | Callable[..., Any]]) -> list[Sessio
     :raises InvalidCall: for what is neither, for names that are not unique, and for
         fewer or more sessions than can be run.
     """
+    calls = list(calls)
+    for number, call in enumerate(calls, start=1):
+        if isinstance(call, (tuple, list)):
+            raise InvalidCall(
+                f"Call {number} is a {type(call).__name__}: {short(call)}. Pass calls "
+                f"one by one, each with its arguments: partial(target, *args), or "
+                f"Session('ada', target, *args) to name its session."
+            )
     sessions = [
         call if isinstance(call, Session) else Session(f"s{number}", call)
         for number, call in enumerate(calls, start=1)

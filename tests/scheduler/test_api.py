@@ -236,6 +236,25 @@ class VerdictTests(ApiTestCase):
         with transaction.atomic(), self.assertRaises(AtomicBlockError):
             explore(int)
 
+    def test_names_of_sessions_as_options(self):
+        for explored in (explore, self.assertSerializable, partial(replay, "ab")):
+            with self.assertRaisesRegex(
+                InvalidCall, r"no option 'ada'\. .* write Session\('ada', target, "
+            ):
+                explored(ada=self.lend, bob=self.lend)
+        with self.assertRaisesRegex(InvalidCall, "Is 'max_executions' meant"):
+            explore(int, max_execution=3)
+        with self.assertRaisesRegex(InvalidCall, "'xyzzy'. The options are invariant"):
+            explore(int, xyzzy=3)
+
+    def test_calls_with_arguments_as_tuples(self):
+        lend = (calls.lend, (1000,), {})
+        for call in (lend, list(lend), (calls.lend, {"pk": 1000})):
+            with self.assertRaisesRegex(
+                InvalidCall, r"Call 2 is a .* partial\(target, .* Session\('ada', "
+            ):
+                explore(self.lend, call)
+
 
 class WhatIsRunTests(ApiTestCase):
     @override_settings(ROOT_URLCONF=__name__)
