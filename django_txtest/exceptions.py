@@ -156,10 +156,13 @@ class ReadOnlyViolation(TxTestError):
         self.setting = setting
         name = getattr(getattr(model, "_meta", None), "label", model)
         what = f"{name} is" if name else "Some table that this may write to is"
-        scope = getattr(model, "__name__", "") if name != model else ""
+        # The table of a many-to-many field belongs to the model that has the field.
+        owner = getattr(getattr(model, "_meta", None), "auto_created", None) or model
+        owned = getattr(getattr(owner, "_meta", None), "label", owner)
+        scope = getattr(owner, "__name__", "")
         super().__init__(
             f"{operation}: {what} read-only on the database {alias!r}, by {setting}. "
-            f"{_readonly_remedy(setting, name)}, or write within "
+            f"{_readonly_remedy(setting, owned)}, or write within "
             f"allow_writes({scope})."
         )
 
@@ -260,8 +263,10 @@ def _readonly_remedy(setting: str, name: Any) -> str:
         return "Write outside of that"
     if setting.isidentifier() and setting != "TXTEST_READONLY":
         return f"Set {setting} = False"
+    if setting == 'TXTEST_READONLY["models"]':
+        return f"Take {name} out of {setting}"
     if name and "." in str(name):
-        return f'Set TXTEST_READONLY = {{"models": {{"{name}": False}}}}'
+        return f'Add {{"{name}": False}} to TXTEST_READONLY["models"]'
     return "Change TXTEST_READONLY"
 
 

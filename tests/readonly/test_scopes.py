@@ -259,7 +259,11 @@ class ViolationTests(SimpleTestCase):
             ("MY_FLAG", "Set MY_FLAG = False, or write within allow_writes(Entry)."),
             (
                 'TXTEST_READONLY["apps"]',
-                'Set TXTEST_READONLY = {"models": {"vault.Entry": False}}, or write',
+                'Add {"vault.Entry": False} to TXTEST_READONLY["models"], or write',
+            ),
+            (
+                'TXTEST_READONLY["models"]',
+                'Take vault.Entry out of TXTEST_READONLY["models"], or write within ',
             ),
             ("forbid_writes()", "Write outside of that, or write within allow_writes("),
         ):
@@ -267,5 +271,12 @@ class ViolationTests(SimpleTestCase):
             self.assertIn(remedy, message)
             what = "save: vault.Entry is read-only on the database 'default', by "
             self.assertIn(what + setting, message)
+        through = Entry.tags.through
+        message = str(
+            ReadOnlyViolation(through, "add", "default", 'TXTEST_READONLY["apps"]')
+        )
+        self.assertIn("add: vault.Entry_tags is read-only", message)
+        self.assertIn('Add {"vault.Entry": False} to TXTEST_READONLY', message)
+        self.assertIn("or write within allow_writes(Entry).", message)
         message = str(ReadOnlyViolation("some_table", "DELETE", "other", "X"))
         self.assertIn("some_table is read-only on the database 'other'", message)
