@@ -68,14 +68,13 @@ class Config:
 
 
 def _as_dict(part: str, names: Any) -> dict[str, bool]:
-    named = dict(names) if isinstance(names, Mapping) else None
-    if named is None and isinstance(names, Iterable) and not isinstance(names, str):
-        named = dict.fromkeys(names, True)
-    if named is None or not all(isinstance(name, str) for name in named):
+    is_usable = isinstance(names, Iterable) and not isinstance(names, str)
+    if not is_usable or not all(isinstance(name, str) for name in names):
         raise ImproperlyConfigured(
             f'{SETTING}["{part}"] must be a list of names, or a dict of names and '
             f"bools, not {names!r}."
         )
+    named = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names, True)
     # Aliases of databases have their case.
     return named if part == "databases" else {k.lower(): v for k, v in named.items()}
 

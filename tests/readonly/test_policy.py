@@ -158,6 +158,7 @@ class OrderTests(SimpleTestCase):
             ("all", "must be a dict or bool, not 'all'"),
             ({"model": []}, "has the unknown key 'model'"),
             ({"models": "vault.Entry"}, "must be a list of names"),
+            ({"models": [{"vault.Entry": False}]}, "must be a list of names"),
             ({"apps": [1]}, "must be a list of names"),
             ({"level": "deep"}, "one of orm, sql, db, not 'deep'"),
         ):
