@@ -38,10 +38,13 @@ class ReplayRequest:
         """
         self.tests.append(current_test() or "?")
         if self.number is None and len(self.tests) > 1:
+            first, second = self.tests
             self.problem = ReplayRefused(
-                f"There is more than one exploration, in {self.tests[0]} and in "
-                f"{self.tests[1]}. Name one test, and choose with --exploration N "
-                f"where it has several."
+                f"There is more than one exploration in {first}: choose one with "
+                f"--exploration N, from 1."
+                if first == second
+                else f"There are explorations in {first} and in {second}: name one "
+                f"test."
             )
             raise self.problem
         if len(self.tests) != (self.number or 1):

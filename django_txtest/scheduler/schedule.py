@@ -39,8 +39,7 @@ class Schedule:
         """Return the schedule as a short text that can be printed and kept."""
         runs = ((choice, len(list(run))) for choice, run in groupby(self.choices))
         return "".join(
-            f"{_LETTERS[choice]}{length if length > 1 else ''}"
-            for choice, length in runs
+            f"{letter(choice)}{length if length > 1 else ''}" for choice, length in runs
         )
 
     @classmethod
@@ -71,3 +70,8 @@ class Schedule:
 
     def __repr__(self) -> str:
         return f"Schedule.decode({self.encode()!r})"
+
+
+def letter(session: int) -> str:
+    """Return what the text of a schedule calls the session of a number, from 0."""
+    return _LETTERS[session]

@@ -11,7 +11,7 @@ from typing import Any
 
 from django_txtest.exceptions import InvalidSchedule, NotDeterministic
 from django_txtest.history import Event, History
-from django_txtest.scheduler.schedule import Schedule
+from django_txtest.scheduler.schedule import Schedule, letter
 
 #: How often a schedule is tried again that could not be followed to its end.
 TRIES = 20
@@ -239,6 +239,21 @@ class ReplayScheduler(Scheduler):
         self._tries = 0
         self._made = 0
 
+    def prepare(self, program: Program) -> None:
+        """See that each letter of the schedule is that of a session.
+
+        :raises InvalidSchedule: for one that is not.
+        """
+        names = program.sessions
+        wrong = [each for each in self._schedule.choices if each >= len(names)]
+        if wrong:
+            letters = [f"{letter(n)} ({name})" for n, name in enumerate(names)]
+            raise InvalidSchedule(
+                f"The schedule {self._schedule} has {letter(wrong[0])!r}, and "
+                f"the sessions are {' and '.join(letters)}. Copy what the failure "
+                f"printed, and give the calls that it was found with."
+            )
+
     def begin(self) -> bool:
         """Tell whether this is the first time, or the schedule was not followed.
 
@@ -262,8 +277,8 @@ class ReplayScheduler(Scheduler):
         if chosen not in choice.runnable:
             self.lost = (
                 f"The schedule {self._schedule} cannot be followed beyond step "
-                f"{self._made}: session {chosen + 1} cannot go on there. Was it found "
-                f"with other calls, other rows or another version of the code?"
+                f"{self._made}: session {letter(chosen)} cannot go on there. Was it "
+                f"found with other calls, other rows or another version of the code?"
             )
             return choice.in_order[0]
         self._made += 1

@@ -104,7 +104,12 @@ class CommandTests(unittest.TestCase):
         self.assertRefused("made no exploration", "a", "test_none")
         self.assertRefused("made no exploration", "a", "test_fails_before")
         self.assertRefused("made no exploration", "a", "test_that_is_not_there")
-        self.assertRefused("more than one exploration", "ab", "test_two_explorations")
+        self.assertRefused(
+            f"more than one exploration in {SUITE}.test_two_explorations: choose one "
+            f"with --exploration N",
+            "ab",
+            "test_two_explorations",
+        )
         self.assertRefused(
             "no exploration 3: .* ended after 2",
             "ab",
@@ -112,14 +117,21 @@ class CommandTests(unittest.TestCase):
             "--exploration=3",
         )
         self.assertRefused(
-            "session 3 cannot go on there.*--exploration", "abc", "test_lost_update"
+            r"'z', and the sessions are a \(s1\) and b \(s2\).*--exploration",
+            "zz",
+            "test_lost_update",
+        )
+        self.assertRefused(
+            "session b cannot go on there.*--exploration", "ab9", "test_lost_update"
         )
 
     def test_a_class(self):
         out = io.StringIO()
         with (
             contextlib.redirect_stderr(out),
-            self.assertRaisesRegex(CommandError, "Name one test"),
+            self.assertRaisesRegex(
+                CommandError, "explorations in .* and in .*: name one test"
+            ),
         ):
             call_command("txtest_replay", "ab", SUITE, testrunner=HERE)
 

@@ -174,8 +174,12 @@ class VerdictTests(ApiTestCase):
             self.assertEqual(exploration.failure.schedule, failure.schedule)
             self.assertEqual(str(exploration.failure), str(failure))
         replay(Schedule.decode("a2b2"), self.lend, self.lend).raise_if_failed()
-        with self.assertRaisesRegex(InvalidSchedule, "session 3 cannot go on"):
-            replay("abc", self.lend, self.lend)
+        with self.assertRaisesRegex(InvalidSchedule, "session b cannot go on"):
+            replay("b9", self.lend, self.lend)
+        with self.assertRaisesRegex(
+            InvalidSchedule, r"has 'c', and the sessions are a \(ann\) and b \(s2\)\."
+        ):
+            replay("abc", Session("ann", self.lend), self.lend)
 
     def test_progress(self):
         counts = []

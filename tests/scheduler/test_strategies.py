@@ -175,5 +175,5 @@ class ReplayTests(unittest.TestCase):
         self.assertEqual(run_all(ReplayScheduler("ba"), [2, 2]), [(1, 0, 0, 1)])
 
     def test_what_cannot_be_followed(self):
-        with self.assertRaisesRegex(InvalidSchedule, "beyond step 1: session 1"):
+        with self.assertRaisesRegex(InvalidSchedule, "beyond step 1: session a"):
             run_all(ReplayScheduler("a2"), [1, 1])
