@@ -202,6 +202,10 @@ class History(Sequence[Event]):
 
     __str__ = transcript
 
+    def __repr__(self) -> str:
+        by = f" by {', '.join(self.sessions)}" if self._events else ""
+        return f"<History of {len(self)} events{by}>"
+
 
 def normalize_savepoints(sql: str) -> str:
     """Return SQL in which savepoints are not named after a thread."""

@@ -22,7 +22,7 @@ class DefaultSeconds(float):
     """A limit that the caller did not set."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Failure:
     """An execution that must not be possible.
 
@@ -54,6 +54,9 @@ class Failure:
         """What was broken, without how it came to that."""
         return summary(self.error)
 
+    def __repr__(self) -> str:
+        return f"<Failure of {self.schedule}: {self.summary.partition(chr(10))[0]}>"
+
     def __str__(self) -> str:
         return self.report(str(self.history))
 
@@ -83,7 +86,7 @@ class Failure:
         )
 
 
-@dataclass
+@dataclass(repr=False)
 class Exploration:
     """The executions of some calls, and what is proved by them.
 
@@ -121,6 +124,7 @@ class Exploration:
         :raises InterleavingFailed: with the report of the first failure.
         :raises ExplorationCutShort: if a limit that nobody asked for ended the search.
         """
+        __tracebackhide__ = True  # pytest is to show the test, and not this
         if self.failure is not None:
             # Here, as the import takes as long as some hundred executions.
             from django_txtest.timeline.transcript import for_terminal
@@ -129,6 +133,10 @@ class Exploration:
             raise InterleavingFailed(self._report(transcript)) from self.failure.error
         if self.was_cut_short:
             raise ExplorationCutShort(str(self))
+
+    def __repr__(self) -> str:
+        failures = len(self.failures)
+        return f"<Exploration: executions={self.executions}, failures={failures}>"
 
     def __str__(self) -> str:
         return self._report()

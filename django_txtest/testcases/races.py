@@ -24,6 +24,7 @@ class RaceAssertionsMixin:
 
         :param calls: as `explore` takes them, and the options too.
         """
+        __tracebackhide__ = True  # of pytest
         exploration = explore(*calls, **options)
         exploration.raise_if_failed()
         return exploration
@@ -37,6 +38,7 @@ class RaceAssertionsMixin:
             or raises where it does not hold.
         :param calls: as `explore` takes them, and the options too.
         """
+        __tracebackhide__ = True  # of pytest
         exploration = explore(*calls, invariant=invariant, **options)
         exploration.raise_if_failed()
         return exploration

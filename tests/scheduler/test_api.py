@@ -5,6 +5,7 @@ import io
 import itertools
 import unittest
 from functools import partial
+from traceback import walk_tb
 from unittest import mock
 
 from django.core import mail
@@ -17,6 +18,7 @@ from django_txtest import (
     DfsScheduler,
     DporScheduler,
     ExplorationCutShort,
+    History,
     InterleavingFailed,
     NoAtomicMixin,
     NotDeterministic,
@@ -78,6 +80,34 @@ class VerdictTests(ApiTestCase):
         self.assertEqual(exploration.failure.results, [None, None])
         self.book.refresh_from_db()
         self.assertEqual(self.book.copies, 5)
+
+    def test_what_pytest_shows_of_a_failure(self):
+        """The line of the test, and none of what is behind it."""
+        for fail in (
+            partial(self.assertSerializable, self.lend, self.lend),
+            partial(self.assertInvariant, lambda results: False, self.lend, self.lend),
+            explore(self.lend, self.lend).raise_if_failed,
+        ):
+            with self.subTest(fail=fail):
+                try:
+                    fail()
+                except InterleavingFailed as error:
+                    frames = [each for each, _ in walk_tb(error.__traceback__)]
+                shown = [f for f in frames if "__tracebackhide__" not in f.f_locals]
+                self.assertEqual([f.f_code.co_filename for f in shown], [__file__])
+                self.assertGreater(len(frames), len(shown))
+
+    def test_representations(self):
+        exploration = explore(Session("ann", self.lend), self.lend)
+        self.assertEqual(
+            repr(exploration),
+            f"<Exploration: executions={exploration.executions}, failures=1>",
+        )
+        self.assertRegex(repr(exploration.failure), r"^<Failure of \w+: No serial .+>$")
+        history = replay("a2b", Session("ann", calls.lend, 1000), int).history
+        self.assertRegex(repr(history), "^<History of [0-9]+ events by ann, s2>$")
+        self.assertEqual(repr(History()), "<History of 0 events>")
+        self.assertIn("failures=0", repr(explore(self.fixed)))
 
     def test_all_failures(self):
         exploration = explore(self.lend, self.lend, stop_on_first=False)
