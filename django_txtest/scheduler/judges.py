@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from textwrap import indent
 from typing import Any
 
 from django_txtest.exceptions import CallError, TxTestError
@@ -143,8 +144,9 @@ class InvariantJudge(Judge):
         told = self._oracle.order_told
         if len(wrong) == len(self._problems):
             return (
-                f"Every serial order of the calls fails, too, so it is no race. After "
-                f"{told(wrong[0])}: {summary(self._problems[wrong[0]])}"
+                f"Every serial order of the calls fails, too, so it is no race. What "
+                f"is wrong after {told(wrong[0])}:\n"
+                f"{indent(summary(self._problems[wrong[0]]), '  ')}"
             )
         nearest = self._oracle.nearest(
             self.failed, lambda order: self._problems[tuple(order)] is None

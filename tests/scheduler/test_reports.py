@@ -128,8 +128,10 @@ class NearestSerialOrderTests(ReportTestCase):
             invariant=lambda results: Book.objects.get(pk=1000).copies == 5,
         )
         self.assertIn(
-            "Every serial order of the calls fails, too, so it is no race. After s1, "
-            "then s2: The invariant <lambda> does not hold.",
+            "The invariant <lambda> does not hold.\n"
+            "Every serial order of the calls fails, too, so it is no race. What is "
+            "wrong after s1, then s2:\n"
+            "  The invariant <lambda> does not hold.\n",
             str(exploration),
         )
 
@@ -138,7 +140,7 @@ class NearestSerialOrderTests(ReportTestCase):
             raise ValueError("no")
 
         exploration = explore(call, self.lend, invariant=bool)
-        self.assertIn("no race. After s1, then s2: CallError", str(exploration))
+        self.assertIn("wrong after s1, then s2:\n  CallError", str(exploration))
 
     def test_one_serial_order_fails(self):
         """An order in which it holds is the one to compare with."""
