@@ -20,6 +20,11 @@ _LEGEND = (
     "dependency: what it comes from has to be first in a serial order. Each box leads "
     "to its line in the list, with its place in the code."
 )
+_DEPENDENCIES = (
+    "The first is before the second in every serial order: rw, it read what the second "
+    "overwrote; ww, it wrote what the second overwrote; wr, it wrote what the second "
+    "read."
+)
 
 
 def to_html(
@@ -55,6 +60,7 @@ def to_html(
     add(main, "p", {"class": "legend"}, _LEGEND)
     if edges:
         add(main, "h2", text="Dependencies")
+        add(main, "p", {"class": "legend"}, _DEPENDENCIES)
         _list_edges(main, layout)
     add(main, "h2", {"id": "list"}, "In order")
     _list_events(main, history)

@@ -157,6 +157,13 @@ class PageTests(unittest.TestCase):
             ]
         )
 
+    def test_what_dependencies_mean(self):
+        history, edges = lost_update()
+        for wanted in (edges, ()):
+            texts = " ".join(Page(to_html(history, wanted)).texts)
+            for text in ("rw, it read what", "ww, it wrote", "wr, it wrote"):
+                self.assertEqual(text in texts, bool(wanted))
+
     def test_an_empty_history(self):
         self.assertIn("In order", Page(to_html(History())).texts)
         ET.fromstring(to_svg(History()))
