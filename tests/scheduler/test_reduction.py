@@ -19,6 +19,7 @@ from django_txtest.exceptions import NotDeterministic
 from django_txtest.scheduler.calls import Session, find_twins
 from tests.library.models import Book, Genre
 from tests.scheduler.programs import final_rows, programs
+from tests.utils import explores
 
 MANY = int(os.environ.get("TXTEST_REDUCTION", 0))
 #: Programs with more schedules than that take too long.
@@ -43,6 +44,7 @@ class SymmetricDporScheduler(DporScheduler):
         super().prepare(type(program)(program.sessions, twins, program.databases))
 
 
+@explores
 class ReductionTests(TxTestCase):
     @classmethod
     def setUpTestData(cls):
