@@ -14,7 +14,7 @@ from django.db.models import Model
 
 from django_txtest.readonly.levels import Level, possible
 from django_txtest.readonly.models import declaration_of
-from django_txtest.readonly.scopes import active_scopes
+from django_txtest.readonly.scopes import Scope, active_scopes
 
 SETTING = "TXTEST_READONLY"
 _PARTS = ("models", "apps", "databases")
@@ -113,11 +113,8 @@ def protection_of(model: type[Model], alias: str) -> Protection | None:
     model = _owner(model)
     label = model._meta.label_lower
     config = current_config()
-    for scope in reversed(active_scopes()):
-        if scope.concerns(label):
-            if scope.allows:
-                return None
-            return Protection("forbid_writes()", scope.level or config.level)
+    if (scope := _scope_of(label)) is not None:
+        return _protection_by(scope, config)
     if config.everything is False:
         return None
     is_declared, flag = declaration_of(model)
@@ -137,14 +134,23 @@ def protection_of(model: type[Model], alias: str) -> Protection | None:
 def protection_of_database(alias: str) -> Protection | None:
     """Return why a table without a model is read-only on the database."""
     config = current_config()
-    for scope in reversed(active_scopes()):
-        if scope.concerns(None):
-            if scope.allows:
-                return None
-            return Protection("forbid_writes()", scope.level or config.level)
+    if (scope := _scope_of(None)) is not None:
+        return _protection_by(scope, config)
     if config.everything is False:
         return None
     return _protection_of_database(config, alias)
+
+
+def _scope_of(label: str | None) -> Scope | None:
+    """Return the innermost scope that is about a model, or about all tables."""
+    scopes = reversed(active_scopes())
+    return next((scope for scope in scopes if scope.concerns(label)), None)
+
+
+def _protection_by(scope: Scope, config: Config) -> Protection | None:
+    if scope.allows:
+        return None
+    return Protection("forbid_writes()", scope.level or config.level)
 
 
 def _protection_of_database(config: Config, alias: str) -> Protection | None:
