@@ -10,7 +10,8 @@ from contextlib import suppress
 from django.db import Error
 
 from django_txtest.databases import end_connection
-from django_txtest.scheduler.session import SessionEnded, SessionThread
+from django_txtest.scheduler.session import SessionThread
+from django_txtest.scheduler.state import SessionEnded
 from django_txtest.scheduler.waits import WaitWatch
 
 #: How long sessions get to end by themselves, and then after each way to press them.

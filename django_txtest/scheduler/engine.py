@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from django_txtest.conf import settings
-from django_txtest.exceptions import SessionStuck, TooManySteps
+from django_txtest.exceptions import SessionStuck
 from django_txtest.history import Event, History, Kind
-from django_txtest.outcomes import Results
 from django_txtest.scheduler.calls import Session
 from django_txtest.scheduler.ending import end_all
-from django_txtest.scheduler.schedule import Schedule
-from django_txtest.scheduler.session import SessionThread, State, Turns
+from django_txtest.scheduler.session import SessionThread
+from django_txtest.scheduler.state import State, Turns
 from django_txtest.scheduler.strategies import Choice
 from django_txtest.scheduler.waits import WaitWatch, has_circle
+from django_txtest.scheduler.walk import Execution, Walk
 
 #: When a step that has not come back is looked up, and how long until the next look.
 FIRST_LOOK = 0.002
@@ -26,15 +27,6 @@ LAST_LOOK = 0.05
 #: How long a session gets to connect, in seconds.
 CONNECT_TIMEOUT = 30.0
 MAX_STEPS = 1000
-
-
-@dataclass(frozen=True)
-class Execution:
-    """One execution: who went when, what happened, and what came of the calls."""
-
-    schedule: Schedule
-    history: History
-    results: Results
 
 
 class Engine:
@@ -52,26 +44,29 @@ class Engine:
         max_steps: int = MAX_STEPS,
         turns: Turns | None = None,
     ) -> None:
+        #: Sessions that have come to a stop, for the engine's own thread to go on from.
         self._reports: SimpleQueue[SessionThread] = SimpleQueue()
+        #: Whether a session that comes to a stop lets the next one go.
+        self._is_relayed = False
+        self._problem: BaseException | None = None
+        self._lock = threading.Lock()
         self._watch = WaitWatch()
         self._max_steps = max_steps
         self._waits: dict[int, frozenset[int]] = {}
         #: What the history says about the waits.
         self._told: dict[int, frozenset[int]] = {}
-        self._schedule: list[int] = []
-        self._steps = 0
         #: Those that SQLite refused a lock, since the last change, in order.
         self._tried: list[SessionThread] = []
-        self.history = History()
         #: Whether the bound of preemptions ever left a choice out.
         self.was_bounded = False
         turns = turns or Turns()
         self.threads = [
             SessionThread(
-                number, session, aliases, isolation_level, self._reports, turns
+                number, session, aliases, isolation_level, self._stopped, turns
             )
             for number, session in enumerate(sessions)
         ]
+        self._walk = Walk(self.threads, max_steps)
 
     def __enter__(self) -> Engine:
         try:
@@ -106,6 +101,8 @@ class Engine:
 
     def close(self) -> None:
         """Unwind what is not over, and close everything."""
+        with self._lock:
+            self._is_relayed = False
         try:
             for name in end_all(self.threads, self._watch):
                 warnings.warn(
@@ -117,11 +114,14 @@ class Engine:
         finally:
             self._watch.close()
 
-    def begin(self, only: Sequence[int] | None = None) -> None:
+    def begin(
+        self,
+        choose: Callable[[Choice], int] | None = None,
+        bound: int | None = None,
+        only: Sequence[int] | None = None,
+    ) -> None:
         """Have every session, or only these, before the start of its call."""
-        self.history = History()
-        self._schedule = []
-        self._steps = 0
+        self._walk = Walk(self.threads, self._max_steps, choose, bound)
         self._waits = {}
         self._told = {}
         self._tried = []
@@ -142,26 +142,25 @@ class Engine:
         :param bound: how often it may interrupt one that could go on.
         :param only: the sessions that take part, if not all do.
         """
-        self.begin(only)
-        current: int | None = None
-        preemptions = 0
+        self.begin(choose, bound, only)
         while True:
-            runnable = self.runnable()
-            if not runnable:
-                if self.is_over:
-                    return self.execution()
+            thread = self._walk.next()
+            if thread is not None:
+                others_wait = bool(self._in(State.WAITING))
+                # Where sessions wait, each step may let them go on.
+                self._is_relayed = not (others_wait or self._tried)
+                thread.go(others_wait=others_wait)
+                self._settle(thread)
+            elif self._walk.is_over:
+                self.was_bounded |= self._walk.was_bounded
+                return self._walk.execution()
+            else:
                 self.await_somebody()
-                continue
-            choice = Choice(runnable, current, self.history)
-            if bound is not None and preemptions >= bound and current in runnable:
-                self.was_bounded |= len(runnable) > 1
-                choice = Choice((current,), current, self.history)
-            number = choose(choice)
-            preemptions += choice.is_preemption(number)
-            self._schedule.append(number)
-            self.step(number)
-            self._leave_start(number)
-            current = number
+
+    @property
+    def history(self) -> History:
+        """What has happened in the execution so far."""
+        return self._walk.history
 
     def execute_serially(self, order: Sequence[int]) -> Execution:
         """Make an execution of these sessions, one after the other."""
@@ -171,30 +170,9 @@ class Engine:
 
         return self.execute(choose, only=order)
 
-    def execution(self) -> Execution:
-        """Return the execution that is over."""
-        outcomes = [thread.outcome for thread in self.threads]
-        results = Results(outcome for outcome in outcomes if outcome is not None)
-        return Execution(Schedule(self._schedule), self.history, results)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether every call is."""
-        return all(thread.state is State.DONE for thread in self.threads)
-
-    def runnable(self) -> tuple[int, ...]:
-        """Return the sessions that can make a step."""
-        return tuple(
-            thread.number for thread in self.threads if thread.state is State.PAUSED
-        )
-
     def step(self, number: int) -> None:
         """Let a session make its step, and wait until nothing moves any more."""
-        thread = self.threads[number]
-        self._steps += 1
-        if self._steps > self._max_steps:
-            raise self._too_many_steps(thread)
-        self.history.add(thread.point)
+        thread = self._walk.step_of(number)
         thread.go(others_wait=bool(self._in(State.WAITING)))
         self._settle(thread)
 
@@ -212,30 +190,67 @@ class Engine:
         """Return the names of the sessions that one waits for."""
         return tuple(self.threads[n].name for n in sorted(self._waits.get(number, ())))
 
-    def _leave_start(self, number: int) -> None:
-        """Go on to the first step: nobody could tell when what is before it was done.
+    # While nobody waits, whoever comes to a stop lets the next one go. To have this
+    # thread do it would take two changes of threads for a step, which cost more than
+    # most statements do; that way there is one, and none where the same one goes on.
 
-        Unless that is a checkpoint, which says that somebody could.
-        """
-        thread = self.threads[number]
-        is_start = self.history[-1].kind is Kind.START
-        is_checkpoint = thread.point.kind is Kind.CHECKPOINT
-        if is_start and thread.state is State.PAUSED and not is_checkpoint:
-            self.step(number)
+    def _stopped(self, thread: SessionThread) -> bool:
+        """Hear of a session, in its thread; return whether it goes on at once."""
+        with self._lock:
+            chosen = self._next_after(thread) if self._is_relayed else None
+            if chosen is None:
+                self._is_relayed = False
+                self._reports.put(thread)
+            elif chosen is thread:
+                chosen.move()
+            else:
+                chosen.go()
+        return chosen is thread
+
+    def _next_after(self, thread: SessionThread) -> SessionThread | None:
+        if thread.position is State.LOCKED:
+            return None
+        try:
+            self._hear(thread)
+            self._write_down(thread)
+            return self._walk.next()
+        except BaseException as error:  # noqa: BLE001 - the engine's thread raises it
+            self._problem = error
+            return None
+
+    def _await_relay(self) -> SessionThread:
+        """Wait until it has come to its end, or to a step that takes long."""
+        steps = self._walk.steps
+        while True:
+            with suppress(Empty):
+                # Back again: it is what comes next.
+                self._reports.put(self._reports.get(timeout=FIRST_LOOK))
+            with self._lock:
+                if self._is_relayed and self._walk.steps != steps:
+                    steps = self._walk.steps
+                    continue
+                self._is_relayed = False
+            if self._problem is not None:
+                raise self._problem
+            assert self._walk.mover is not None
+            return self._walk.mover
 
     # What follows waits until each session is paused, over, or proved to wait.
 
     def _settle(self, stepped: SessionThread | None) -> None:
+        patience = FIRST_LOOK
+        if self._is_relayed:
+            stepped = self._await_relay()
+            patience = 0.0
         moving = {stepped} if stepped else set()
         reported: list[SessionThread] = []
         began = time.monotonic()
-        patience = FIRST_LOOK
         while True:
             if moving or stepped is None:
                 try:
                     thread = self._reports.get(timeout=patience)
                 except Empty:
-                    patience = min(2 * patience, LAST_LOOK)
+                    patience = min(max(FIRST_LOOK, 2 * patience), LAST_LOOK)
                     # Who is in Python's code does not wait in the database, unless by
                     # what is no step: in a database that is not explored, or to fetch
                     # from a server-side cursor. The last looks are for these.
@@ -334,18 +349,8 @@ class Engine:
             f"If it waits for a lock, a queue or a thread of Python's, let nothing "
             f"hold that across a statement, where others go on; if it has much to do, "
             f"raise the setting. The calls were ended.\n"
-            f"The schedule so far is {Schedule(self._schedule)}:\n\n{self.history}\n",
+            f"The schedule so far is {self._walk.schedule}:\n\n{self.history}\n",
             {thread.name: thread.stack() for thread in threads},
-        )
-
-    def _too_many_steps(self, thread: SessionThread) -> TooManySteps:
-        tail = History(self.history[-10:])
-        place = thread.point.place
-        return TooManySteps(
-            f"An execution made more than {self._max_steps} steps, and session "
-            f"{thread.name} would go on with {thread.point} (in {place}). If it "
-            f"tries again and again, let it give up at some time; if it has much to "
-            f"do, raise max_steps. The calls were ended. The last steps were:\n\n{tail}"
         )
 
 

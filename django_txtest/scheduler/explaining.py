@@ -10,9 +10,9 @@ from django.db import connections
 from django_txtest.databases import get_database
 from django_txtest.scheduler.accesses import touches_of
 from django_txtest.scheduler.anomalies import Anomaly, find_anomaly
-from django_txtest.scheduler.engine import Execution
 from django_txtest.scheduler.hints import hint_of
 from django_txtest.scheduler.statements import Statements
+from django_txtest.scheduler.walk import Execution
 
 
 class Explainer:

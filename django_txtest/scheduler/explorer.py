@@ -14,7 +14,7 @@ from django_txtest.outcomes import Results
 from django_txtest.reset import current_test
 from django_txtest.scheduler.calls import Session, find_twins
 from django_txtest.scheduler.effects import explored
-from django_txtest.scheduler.engine import Engine, Execution
+from django_txtest.scheduler.engine import Engine
 from django_txtest.scheduler.explaining import Explainer
 from django_txtest.scheduler.exploration import (
     DefaultCount,
@@ -36,6 +36,7 @@ from django_txtest.scheduler.strategies import (
     ReplayScheduler,
     Scheduler,
 )
+from django_txtest.scheduler.walk import Execution
 
 #: An execution that failed, why, and what it came to.
 _Failed: TypeAlias = "tuple[Execution, Exception, Final | None]"

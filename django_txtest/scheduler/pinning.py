@@ -15,7 +15,8 @@ from unittest import mock
 from django.utils.timezone import is_naive, make_aware
 
 from django_txtest.exceptions import PinNotPossible
-from django_txtest.scheduler.session import Turns, current_session
+from django_txtest.scheduler.session import current_session
+from django_txtest.scheduler.state import Turns
 
 #: Who `setup` and an invariant are, among the numbers of the sessions.
 _NOBODY = -1

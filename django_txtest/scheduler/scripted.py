@@ -11,7 +11,8 @@ from django_txtest.exceptions import ScriptError
 from django_txtest.history import History, Kind
 from django_txtest.scheduler.calls import Session, parse_sessions
 from django_txtest.scheduler.engine import Engine
-from django_txtest.scheduler.session import SessionThread, State
+from django_txtest.scheduler.session import SessionThread
+from django_txtest.scheduler.state import State
 from django_txtest.scheduler.usable import explored_aliases
 
 

@@ -8,8 +8,6 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from enum import Enum
-from queue import SimpleQueue
 from typing import Any
 
 from django.db import DatabaseError, connections
@@ -24,41 +22,12 @@ from django_txtest.reset.session import outlasts_transaction
 from django_txtest.scheduler.calls import Session, short
 from django_txtest.scheduler.hooks import hooked
 from django_txtest.scheduler.places import user_place
+from django_txtest.scheduler.state import SessionEnded, State, Turns
 
 #: How often a thread that is paused looks whether it was forgotten, in seconds.
 _PAUSE_CHECK = 5.0
 # Of SQLite: these take no lock yet.
 _TAKES_NO_LOCK = ("BEGIN", "SAVEPOINT", "RELEASE")
-
-
-class State(Enum):
-    """What a session is doing, as far as the engine has heard."""
-
-    #: It is between executions.
-    IDLE = "is not running"
-    #: It is before a step, and can go on.
-    PAUSED = "can go on"
-    #: It makes a step.
-    MOVING = "is moving"
-    #: It makes a step, in which the database has it wait.
-    WAITING = "is waiting"
-    #: The database would have it wait, and it is to try again.
-    LOCKED = "is to try again"
-    DONE = "has finished"
-
-
-class SessionEnded(BaseException):
-    """Unwinds a call that is not to go on. Not an Exception, which it might catch."""
-
-
-class Turns:
-    """Whose turn it is to run Python: here, anybody's at any time."""
-
-    def take(self, number: int, is_over: Callable[[], bool]) -> None:
-        """Begin to run, or to go on."""
-
-    def leave(self, number: int) -> None:
-        """Stop, or wait for a database."""
 
 
 class SessionThread:
@@ -67,7 +36,8 @@ class SessionThread:
     What is public belongs to the engine, but for `position`, `notes`, `outcome` and
     `is_asking`, which the thread sets.
 
-    :param reports: where the thread puts itself whenever it has come to a stop.
+    :param stopped: called in the thread with itself, whenever it has come to a stop;
+        returns whether it is to go on at once.
     """
 
     def __init__(
@@ -76,7 +46,7 @@ class SessionThread:
         session: Session,
         aliases: Sequence[str],
         isolation_level: str | None,
-        reports: SimpleQueue[SessionThread],
+        stopped: Callable[[SessionThread], bool],
         turns: Turns,
     ) -> None:
         self.number = number
@@ -100,7 +70,7 @@ class SessionThread:
         self._call = session.call()
         self._aliases = aliases
         self._isolation_level = isolation_level
-        self._reports = reports
+        self._stopped = stopped
         self._turns = turns
         # A lock as a semaphore: what is quickest between two threads.
         self._gate = threading.Lock()
@@ -135,14 +105,18 @@ class SessionThread:
         self.notes = []
         self.outcome = None
 
-    def go(self, *, others_wait: bool = False) -> None:
-        """Let the thread make its step.
+    def move(self, *, others_wait: bool = False) -> None:
+        """Have the thread, which goes on by itself, make its step.
 
         :param others_wait: whether it is the victim if its step makes a deadlock. Not
             who began to wait before: it would depend on how busy the server is.
         """
         self._is_to_hasten = others_wait and self._may_hasten
         self.state = State.MOVING
+
+    def go(self, *, others_wait: bool = False) -> None:
+        """Let the thread, which has come to a stop, make its step."""
+        self.move(others_wait=others_wait)
         self._gate.release()
 
     def refuse(self) -> None:
@@ -197,10 +171,10 @@ class SessionThread:
         connection_created.connect(self._prepare)
         try:
             self._connect()
-            self._report(State.IDLE)
-            while not self._closing and self._may_go():
+            may_go = self._report(State.IDLE)
+            while not self._closing and (may_go or self._may_go()):
                 if not self._closing:
-                    self._make_call()
+                    may_go = self._make_call()
         except SessionEnded:  # between two calls
             pass
         except Exception as error:  # noqa: BLE001 - the engine raises it
@@ -228,7 +202,7 @@ class SessionThread:
         if pid is not None:
             self.pids[connection.alias] = pid
 
-    def _make_call(self) -> None:
+    def _make_call(self) -> bool:
         self._has_read.clear()
         self._hastened.clear()
         self._is_changed = False
@@ -252,7 +226,7 @@ class SessionThread:
         else:
             event = Event(self.name, Kind.RAISES, text=_told(error.original))
         self.notes.append(event)
-        self._report(State.DONE)
+        return self._report(State.DONE)
 
     def _call_in_context(self) -> Outcome:
         _current.set(self)
@@ -388,15 +362,14 @@ class SessionThread:
         if self._ended:
             raise SessionEnded
         self._turns.leave(self.number)
-        self._report(position)
-        if not self._may_go() or self._ended:
+        if not (self._report(position) or self._may_go()) or self._ended:
             self._ended = True
             raise SessionEnded
         self._take_turn()
 
-    def _report(self, position: State) -> None:
+    def _report(self, position: State) -> bool:
         self.position = position
-        self._reports.put(self)
+        return self._stopped(self)
 
     def _may_go(self) -> bool:
         while not self._gate.acquire(timeout=_PAUSE_CHECK):

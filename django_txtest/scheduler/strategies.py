@@ -75,7 +75,10 @@ class Scheduler(ABC):
 
     @abstractmethod
     def choose(self, choice: Choice) -> int:
-        """Return which of the runnable sessions makes the next step."""
+        """Return which of the runnable sessions makes the next step.
+
+        It may be asked in the thread of any session, and is not to use a database.
+        """
 
     def end(self, history: History) -> None:  # noqa: B027 - few need it
         """Learn what happened in the execution that has just ended."""

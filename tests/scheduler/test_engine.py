@@ -340,6 +340,20 @@ class BoundTests(EngineTestCase):
         with self.assertRaisesRegex(SessionStuck, "in execute"):
             self.execute_impatiently("aa", call)
 
+    def test_an_error_of_the_scheduler(self):
+        def choose(choice):
+            if len(choice.history) > 3:
+                raise ZeroDivisionError
+            return choice.runnable[0]
+
+        lend = partial(calls.lend, self.book.pk)
+        sessions = parse_sessions([lend, lend])
+        with (
+            self.assertRaises(ZeroDivisionError),
+            Engine(sessions, ["default"]) as engine,
+        ):
+            engine.execute(choose)
+
     def test_ctrl_c(self):
         count = iter(range(9))
 
