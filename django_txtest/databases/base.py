@@ -284,13 +284,6 @@ class Database:
         """Return the rows of `table`, each with a value for each of its columns."""
         return list(map(tuple, self.read(table)))
 
-    def sequences(self) -> Any:
-        """Return where the sequences are, for `put_sequences_back`."""
-        return None
-
-    def put_sequences_back(self, state: Any) -> None:
-        """Put the sequences back to where they were."""
-
     def replace(self, contents: Iterable[tuple[Table, list[Any]]]) -> None:
         """Make `contents` all that the tables named in it have, in one transaction."""
         contents = list(contents)

@@ -14,7 +14,6 @@ from django_txtest.databases.catalogue import Catalogue
 from django_txtest.databases.errors import sqlstate
 from django_txtest.databases.postgresql_catalogue import read_catalogue
 from django_txtest.exceptions import DatabaseNotSupported
-from django_txtest.maintenance import maintenance
 
 # Tables of the user, in every schema: a partition is reached through its root, and
 # what an extension owns is the extension's.
@@ -307,44 +306,6 @@ class PostgreSQL(Database):
         with self.connection.cursor() as cursor:
             cursor.execute(f"SELECT {columns} FROM {table.name}".replace("%", "%%"), [])
             return list(cursor.fetchall())
-
-    def sequences(self) -> Any:
-        """Return where the sequences are, as the statement that puts them back there.
-
-        It is made once, to be executed many times: it has no parameters.
-        """
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT seqrelid::int8, seqrelid::regclass::text, "
-                "pg_sequence_last_value(seqrelid) FROM pg_sequence "
-                "WHERE has_sequence_privilege(seqrelid, 'SELECT, UPDATE')"
-            )
-            rows = cursor.fetchall()
-            state = []
-            for oid, name, last_value in rows:
-                if last_value is None:  # it gave none yet: what it would begin with
-                    cursor.execute(f"SELECT last_value FROM {name}".replace("%", "%%"))
-                    state.append((oid, *cursor.fetchone(), "f"))
-                else:
-                    state.append((oid, last_value, "t"))
-        if not state:
-            return None
-        oids, values, called = (
-            f"'{{{','.join(map(str, column))}}}'" for column in zip(*state, strict=True)
-        )
-        return (
-            "SELECT setval(s.oid::regclass, s.value, s.is_called) "
-            f"FROM unnest({oids}::oid[], {values}::int8[], {called}::bool[]) "
-            "AS s (oid, value, is_called) "
-            "WHERE pg_sequence_last_value(s.oid) IS DISTINCT FROM "
-            "CASE WHEN s.is_called THEN s.value END"
-        )
-
-    @maintenance()
-    def put_sequences_back(self, state: Any) -> None:
-        """Put the sequences that were used since back to where they were."""
-        if state is not None:
-            self._execute(state)
 
     def replace(self, contents: Iterable[tuple[Table, list[Any]]]) -> None:
         """Make `contents` all that the tables named in it have, in one transaction."""

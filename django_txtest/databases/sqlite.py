@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_txtest.databases.base import Database, Table
 from django_txtest.databases.catalogue import Catalogue
 from django_txtest.databases.sqlite_catalogue import read_catalogue
-from django_txtest.maintenance import maintenance
 
 
 class SQLite(Database):
@@ -162,24 +161,6 @@ class SQLite(Database):
                 f"SELECT {', '.join(f'+{name}' for name in names)} FROM {table.name}"
             )
             return list(cursor.fetchall())
-
-    def sequences(self) -> Any:
-        """Return the largest keys that AUTOINCREMENT gave, or None without any."""
-        with self.connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'")
-            if not cursor.fetchone():
-                return None
-            cursor.execute("SELECT name, seq FROM sqlite_sequence ORDER BY name")
-            return cursor.fetchall()
-
-    @maintenance()
-    def put_sequences_back(self, state: Any) -> None:
-        """Put the largest keys back to what they were."""
-        if state is None or self.sequences() == state:
-            return
-        with transaction.atomic(self.connection.alias), self.connection.cursor() as c:
-            c.execute("DELETE FROM sqlite_sequence")
-            c.executemany("INSERT INTO sqlite_sequence VALUES (%s, %s)", state)
 
     @property
     def _in_memory(self) -> bool:

@@ -79,7 +79,8 @@ class Layers:
     def checkpoint(self) -> Iterator[Callable[[], None]]:
         """Within the block, what is in the databases now can be put back, repeatedly.
 
-        Yields the function that does it. The block ends with the databases as they are
+        Yields the function that does it. Where interleavings can be explored, sequences
+        are put back, too. The block ends with the databases as they are
         then; what the test changed, before or in it, `end_test` puts back.
 
         :raises NestedCheckpoint: within the block of another one.

@@ -75,9 +75,10 @@ class PostgreSQLBaseline(Baseline):
         try:
             # In this order: who commits in between is waited for in the next round.
             with self.lock_errors():
-                has_writers, _, is_same_schema, _ = self._row(
+                has_writers, _, _, is_same_schema, _ = self._row(
                     f"SELECT txtest.has_writers(), txtest.restore({_lock_timeout()}), "
-                    f"txtest.is_same_schema(), pg_advisory_unlock_all()"
+                    f"txtest.restore_sequences(), txtest.is_same_schema(), "
+                    f"pg_advisory_unlock_all()"
                 )
         except DatabaseError as error:
             if self.database.is_usable():

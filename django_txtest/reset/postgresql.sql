@@ -46,6 +46,11 @@ CREATE TABLE txtest.objects (
     id oid NOT NULL, level int NOT NULL, contents bytea NOT NULL
 );
 
+-- Where the sequences are at level 3; the other levels leave them where they get to.
+CREATE UNLOGGED TABLE txtest.sequences (
+    id oid NOT NULL, value bigint NOT NULL, is_called boolean NOT NULL
+);
+
 -- What the rows of level 1 were saved of.
 CREATE TABLE txtest.state (
     migrations text NOT NULL,
@@ -192,6 +197,31 @@ CREATE FUNCTION txtest.save_objects(at_level int) RETURNS void LANGUAGE sql AS $
     FROM pg_largeobject_metadata WHERE pg_has_role(lomowner, 'USAGE')
 $$;
 
+CREATE FUNCTION txtest.save_sequences() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    q record;
+BEGIN
+    FOR q IN
+        SELECT seqrelid AS id, pg_sequence_last_value(seqrelid) AS value
+        FROM pg_sequence WHERE has_sequence_privilege(seqrelid, 'SELECT, UPDATE')
+    LOOP
+        IF q.value IS NULL THEN  -- it gave none yet: what it will begin with
+            EXECUTE format('SELECT last_value FROM %s', q.id::regclass) INTO q.value;
+            INSERT INTO txtest.sequences VALUES (q.id, q.value, false);
+        ELSE
+            INSERT INTO txtest.sequences VALUES (q.id, q.value, true);
+        END IF;
+    END LOOP;
+END $$;
+
+CREATE FUNCTION txtest.restore_sequences() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM setval(q.seqrelid::regclass, s.value, s.is_called)
+    FROM txtest.sequences s JOIN pg_sequence q ON q.seqrelid = s.id
+    WHERE pg_sequence_last_value(q.seqrelid) IS DISTINCT FROM
+          CASE WHEN s.is_called THEN s.value END;
+END $$;
+
 -- A statement marks only the table that it names. So what is written there reaches the
 -- tables that inherit from it, those whose partition it is, and what is read from any.
 CREATE FUNCTION txtest.learn_reach() RETURNS void LANGUAGE sql AS $$
@@ -314,6 +344,9 @@ BEGIN
     PERFORM txtest.write_exactly();
     PERFORM txtest.save_objects(at_level);
     UPDATE txtest.state SET level = at_level;
+    IF at_level = 3 THEN
+        PERFORM txtest.save_sequences();
+    END IF;
     FOR t IN
         WITH written AS (DELETE FROM txtest.dirty RETURNING relid)
         SELECT k.* FROM txtest.tables k
@@ -606,6 +639,7 @@ BEGIN
         RETURN;
     END IF;
     DELETE FROM txtest.objects WHERE level >= at_level;
+    DELETE FROM txtest.sequences;
     IF NOT EXISTS (SELECT FROM txtest.levels WHERE level >= at_level) THEN
         RETURN;
     END IF;

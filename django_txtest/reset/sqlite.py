@@ -51,6 +51,8 @@ class SQLiteBaseline(Baseline):
         self._saved: ChainMap[str, list[Any]] = ChainMap()
         self._tables: dict[str, Table] = {}
         self._schema_version = 0
+        #: The largest keys that AUTOINCREMENT gave by the time of a checkpoint.
+        self._sequences: list[tuple[str, int]] | None = None
         #: The user's triggers, once they were needed: tables, names, how to make them.
         self._triggers: list[tuple[str, str, str]] | None = None
         #: A connection, and how long it waits for locks, in milliseconds.
@@ -82,6 +84,8 @@ class SQLiteBaseline(Baseline):
                 "SELECT name FROM txtest_dirty EXCEPT SELECT name FROM txtest_class"
             )
             self._execute("DELETE FROM txtest_dirty")
+            if level is Level.CHECKPOINT:
+                self._sequences = self._read_sequences()
 
     def forget(self, level: Level) -> None:
         """Give the level up, if it is there: the next restore goes to one below."""
@@ -97,6 +101,7 @@ class SQLiteBaseline(Baseline):
             del self._tables[name]
             self._schema_version = 0
         self._saved = below
+        self._sequences = None
         if level is Level.CLASS and self._keeps_journal:
             # Django would leave its file behind.
             self._execute("PRAGMA journal_mode = DELETE")
@@ -112,6 +117,19 @@ class SQLiteBaseline(Baseline):
                 if self._read_schema_version() != self._schema_version:
                     self._mend_schema()
                 self._restore(self._dirty())
+        if self._sequences is not None and self._read_sequences() != self._sequences:
+            with self._undisturbed():
+                self._execute("DELETE FROM sqlite_sequence")
+                for row in self._sequences:
+                    self._execute("INSERT INTO sqlite_sequence VALUES (?, ?)", row)
+
+    def _read_sequences(self) -> list[tuple[str, int]] | None:
+        if not self._execute(
+            "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
+        ).fetchone():
+            return None
+        rows = self._execute("SELECT name, seq FROM sqlite_sequence ORDER BY name")
+        return rows.fetchall()
 
     def _empty(self) -> bool:
         """Empty what was empty; return whether that was all there was to do.

@@ -220,14 +220,14 @@ class Engine:
 
     def _await_relay(self) -> SessionThread:
         """Wait until it has come to its end, or to a step that takes long."""
-        steps = self._walk.steps
+        left = FIRST_LOOK
         while True:
             with suppress(Empty):
                 # Back again: it is what comes next.
-                self._reports.put(self._reports.get(timeout=FIRST_LOOK))
+                self._reports.put(self._reports.get(timeout=left))
             with self._lock:
-                if self._is_relayed and self._walk.steps != steps:
-                    steps = self._walk.steps
+                left = self._walk.step_began + FIRST_LOOK - time.monotonic()
+                if self._is_relayed and left > 0:
                     continue
                 self._is_relayed = False
             if self._problem is not None:

@@ -32,9 +32,6 @@ class Start:
         self._put_back = put_back
         self._setup = setup
         self._databases = {alias: get_database(connections[alias]) for alias in aliases}
-        self._sequences = {
-            alias: database.sequences() for alias, database in self._databases.items()
-        }
         #: Of the memory, the one thing that Django's own tests put back, too.
         self._mails = len(_outbox())
         #: The tables that an execution has changed, and the rows that they start with.
@@ -59,8 +56,6 @@ class Start:
     def put_back(self) -> None:
         """Put the databases back to where they were when the exploration began."""
         self._put_back()
-        for alias, database in self._databases.items():
-            database.put_sequences_back(self._sequences[alias])
         del _outbox()[self._mails :]
 
     def learn(self) -> None:

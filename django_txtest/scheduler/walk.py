@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,7 +39,8 @@ class Walk:
         bound: int | None = None,
     ) -> None:
         self.history = History()
-        self.steps = 0
+        #: When the last step began, by the monotonic clock.
+        self.step_began = 0.0
         #: Who makes the step, or made the last one.
         self.mover: SessionThread | None = None
         #: Whether the bound ever left a choice out.
@@ -49,6 +51,7 @@ class Walk:
         self._bound = bound
         self._preemptions = 0
         self._choices: list[int] = []
+        self._steps = 0
 
     @property
     def schedule(self) -> Schedule:
@@ -91,9 +94,10 @@ class Walk:
         :raises TooManySteps: if there were too many.
         """
         thread = self.mover = self._threads[number]
-        self.steps += 1
-        if self.steps > self._max_steps:
+        self._steps += 1
+        if self._steps > self._max_steps:
             raise self._too_many_steps(thread)
+        self.step_began = time.monotonic()
         self.history.add(thread.point)
         return thread
 

@@ -15,6 +15,7 @@ from django_txtest.exceptions import LeftoverSession, NestedCheckpoint, SchemaCh
 from django_txtest.reset import Layers, Leftovers, current_layers
 from django_txtest.reset.rewriting import RewritingBaseline
 from tests.library.models import Book, Genre, Loan
+from tests.utils import explores
 
 ALIASES = ("default", "other")
 
@@ -84,6 +85,17 @@ class CheckpointTests(unittest.TestCase):
             self.spoil(5)
             at_the_end = rows()
         self.assertEqual(rows(), at_the_end)
+        self.end()
+
+    @explores
+    def test_keys_come_again(self):
+        first = Genre.objects.create(name="first").pk
+        with self.layers.checkpoint() as put_back:
+            for _ in range(3):
+                Genre.objects.create(name="again").delete()
+                self.assertEqual(Genre.objects.create(name="again").pk, first + 2)
+                put_back()
+        self.assertEqual(Genre.objects.create(name="after").pk, first + 1)
         self.end()
 
     def test_a_checkpoint_does_not_make_the_next_test_reconnect(self):
@@ -237,6 +249,8 @@ class RewritingCheckpointTests(CheckpointTests):
         self.addCleanup(patch.stop)
         super().setUp()
 
+    # Only where interleavings are explored.
+    test_keys_come_again = None
     # A checkpoint looks at what there is.
     test_a_table_that_was_altered_before = None
 

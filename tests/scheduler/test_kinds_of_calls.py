@@ -598,7 +598,7 @@ class WaitTests(CallsTestCase):
         def impatient():
             try:
                 with transaction.atomic():
-                    calls.execute("SET LOCAL lock_timeout = '20ms'")
+                    calls.execute("SET LOCAL lock_timeout = '2s'")
                     calls.lend_f(1000)
             except OperationalError as error:
                 return str(error)
