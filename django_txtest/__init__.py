@@ -6,8 +6,9 @@ costs nothing and needs no configured settings.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from django_txtest.lazy import lazy_names
 
 if TYPE_CHECKING:
     from django_txtest.concurrency import (
@@ -153,14 +154,7 @@ __all__ = [
     "workers",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    try:
-        module = importlib.import_module(f"{__name__}.{_MODULE_OF[name]}")
-    except KeyError:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message) from None
-    return getattr(module, name)
+__getattr__ = lazy_names(__name__, _MODULE_OF)
 
 
 def __dir__() -> list[str]:

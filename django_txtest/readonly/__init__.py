@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from django_txtest.lazy import lazy_names
 
 if TYPE_CHECKING:
     from django_txtest.exceptions import ReadOnlyViolation
@@ -35,11 +36,4 @@ __all__ = [
     "readonly_models",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    try:
-        module = importlib.import_module(f"django_txtest.{_MODULE_OF[name]}")
-    except KeyError:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message) from None
-    return getattr(module, name)
+__getattr__ = lazy_names(__name__, _MODULE_OF)

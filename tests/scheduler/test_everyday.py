@@ -7,20 +7,15 @@ from functools import partial
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import CheckConstraint, F, Q
 
-from django_txtest import TxTestCase, explore
+from django_txtest import explore
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
-from tests.scheduler.searches import SearchMixin
+from tests.scheduler.searches import TwoBooksTestCase
 from tests.utils import explores, on_postgresql
 
 
 @explores
-class EverydayTestCase(SearchMixin, TxTestCase):
-    @classmethod
-    def setUpTestData(cls):
-        cls.pk = Book.objects.create(title="a", copies=5).pk
-        cls.other_pk = Book.objects.create(title="b", copies=5).pk
-
+class EverydayTestCase(TwoBooksTestCase):
     def assertFound(self, *targets, **options):
         exploration = explore(*targets, **options)
         self.assertIsNotNone(exploration.failure, str(exploration))

@@ -4,21 +4,16 @@ from functools import partial
 
 from django.db import OperationalError, connection, transaction
 
-from django_txtest import TxTestCase, explore, replay
+from django_txtest import explore, replay
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
-from tests.scheduler.searches import SearchMixin
+from tests.scheduler.searches import TwoBooksTestCase
 from tests.utils import explores, on_postgresql
 
 
 @explores
-class RaceTests(SearchMixin, TxTestCase):
+class RaceTests(TwoBooksTestCase):
     """Everyday races: each is found, and each cure is proved."""
-
-    @classmethod
-    def setUpTestData(cls):
-        cls.pk = Book.objects.create(title="a", copies=5).pk
-        cls.other_pk = Book.objects.create(title="b", copies=5).pk
 
     def assertFound(self, *targets, **options):
         exploration = explore(*targets, **options)
