@@ -17,6 +17,7 @@ from django_txtest.scheduler.calls import Session
 from django_txtest.scheduler.ending import end_all
 from django_txtest.scheduler.session import SessionThread
 from django_txtest.scheduler.state import State, Turns
+from django_txtest.scheduler.strangers import Strangers
 from django_txtest.scheduler.strategies import Choice
 from django_txtest.scheduler.waits import WaitWatch, has_circle
 from django_txtest.scheduler.walk import Execution, Walk
@@ -67,9 +68,12 @@ class Engine:
             for number, session in enumerate(sessions)
         ]
         self._walk = Walk(self.threads, max_steps)
+        self.strangers = Strangers(aliases, self._is_known)
+        self._thread = threading.current_thread()
 
     def __enter__(self) -> Engine:
         try:
+            self.strangers.watch()
             for thread in self.threads:
                 thread.start()
                 # One by one, so that what they connect with need not be thread-safe.
@@ -112,6 +116,7 @@ class Engine:
                     stacklevel=2,
                 )
         finally:
+            self.strangers.close()
             self._watch.close()
 
     def begin(
@@ -143,19 +148,24 @@ class Engine:
         :param only: the sessions that take part, if not all do.
         """
         self.begin(choose, bound, only)
-        while True:
+        self.strangers.is_watching = True
+        while not self._walk.is_over:
             thread = self._walk.next()
-            if thread is not None:
-                others_wait = bool(self._in(State.WAITING))
-                # Where sessions wait, each step may let them go on.
-                self._is_relayed = not (others_wait or self._tried)
-                thread.go(others_wait=others_wait)
-                self._settle(thread)
-            elif self._walk.is_over:
-                self.was_bounded |= self._walk.was_bounded
-                return self._walk.execution()
-            else:
+            if thread is None:
                 self.await_somebody()
+                continue
+            others_wait = bool(self._in(State.WAITING))
+            # Where sessions wait, each step may let them go on.
+            self._is_relayed = not (others_wait or self._tried)
+            thread.go(others_wait=others_wait)
+            self._settle(thread)
+        self.strangers.is_watching = False
+        self.was_bounded |= self._walk.was_bounded
+        return self._walk.execution()
+
+    def _is_known(self, thread: threading.Thread) -> bool:
+        idents = [self._thread.ident, *(each.ident for each in self.threads)]
+        return thread.ident in idents
 
     @property
     def history(self) -> History:

@@ -158,7 +158,9 @@ class Explorer:
 
     def _end(self, found: Exploration, scheduler: Scheduler) -> None:
         """Say what it means that the scheduler has no other schedule."""
-        if scheduler.exhausted and not self._engine.was_bounded:
+        if scheduler.exhausted and self._engine.strangers.names:
+            found.limit = "what threads of their own did in the database"
+        elif scheduler.exhausted and not self._engine.was_bounded:
             found.exhausted = True
         elif scheduler.exhausted:
             bound = self._limits.preemption_bound

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import itertools
 import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from unittest import mock
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.core import mail
 from django.db import (
     DatabaseError,
@@ -821,6 +823,34 @@ class EndTests(CallsTestCase):
             self.assertInvariant(lambda results: True, lend, lend)
         self.assertSerializable(lend, lend)  # in no order is it otherwise
         self.assertSerializable(lend, lend, allow=(DatabaseError,))
+
+
+class OtherThreadsTests(CallsTestCase):
+    """What they do is no step, and not known to be harmless."""
+
+    def test_a_thread_of_a_call(self):
+        def call():
+            with ThreadPoolExecutor(1) as executor:
+                executor.submit(self.lend_and_close).result()
+
+        with self.assertWarnsRegex(RuntimeWarning, "other threads .*ThreadPoolExec"):
+            exploration = explore(call, call)
+        self.assertFalse(exploration.exhausted)
+        self.assertIn("what threads of their own did", str(exploration))
+
+    def test_coroutines(self):
+        async def call():
+            await Book.objects.filter(pk=1000).aupdate(copies=F("copies") - 1)
+
+        async_to_sync_call = async_to_sync(call)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.assertProved(call, call)
+            self.assertProved(async_to_sync_call, async_to_sync_call)
+
+    def lend_and_close(self):
+        calls.lend_f(1000)
+        connection.close()
 
 
 class OrderTests(CallsTestCase):
