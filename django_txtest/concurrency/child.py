@@ -22,7 +22,12 @@ from django.test.utils import setup_test_environment
 from django_txtest.concurrency import measuring
 from django_txtest.concurrency.calls import Call
 from django_txtest.concurrency.line import DONE, READY, Line
-from django_txtest.concurrency.travel import Job, Surroundings, pack_outcome
+from django_txtest.concurrency.travel import (
+    ChangedSettings,
+    Job,
+    Surroundings,
+    pack_outcome,
+)
 from django_txtest.databases import (
     close_connections,
     get_database,
@@ -56,16 +61,16 @@ def take_part(
             return call.make()
 
 
-def answer(line: Line, job: Job) -> None:
+def answer(line: Line, job: Job, aliases: Sequence[str]) -> None:
     """Make a call that another process has packed, and say what came of it."""
     with ExitStack() as stack:
         try:
-            put_settings(job.surroundings, stack)
+            put_settings(job.settings, stack)
             call = pickle.loads(job.packed_call)
         except Exception as error:  # noqa: BLE001 - the caller is to see it
             finish(line, Outcome(error=CallError(job.label, error)), job.label, None)
             return
-        make(line, call, list(job.surroundings.databases), job.meet, job.plan)
+        make(line, call, aliases, job.meet, job.plan)
 
 
 def make(
@@ -96,17 +101,17 @@ def finish(line: Line, outcome: Outcome, label: str, measured: bytes | None) -> 
     line.say(DONE, (packed, measured, has_threads))
 
 
-def put_settings(surroundings: Surroundings, stack: ExitStack) -> None:
+def put_settings(changed: ChangedSettings, stack: ExitStack) -> None:
     """Put the parent's settings in place until `stack` is closed."""
     overrides = {}
-    for name, packed in surroundings.settings.items():
+    for name, packed in changed.values.items():
         value = pickle.loads(packed)
         # What the test environment sets, it has set here too.
         if getattr(settings, name, ...) != value:
             overrides[name] = value
     if overrides:
         stack.enter_context(override_settings(**overrides))
-    for name in surroundings.deleted_settings:
+    for name in changed.deleted:
         if hasattr(settings, name):
             stack.enter_context(override_settings(**{name: None}))
             delattr(settings, name)
@@ -165,7 +170,8 @@ def serve_spawned(channel: int, lifeline: int, stack_file: int) -> None:
     os.register_at_fork(after_in_child=connection.close)
     settle(lifeline, stack_file)
     stdin: IO[Any] = sys.stdin.buffer
+    surroundings: Surroundings = pickle.load(stdin)
     job: Job = pickle.load(stdin)
-    take_over(job.surroundings)
-    answer(Line(connection, threads=True), job)
+    take_over(surroundings)
+    answer(Line(connection, threads=True), job, list(surroundings.databases))
     leave(0)

@@ -6,7 +6,6 @@ import gc
 import io
 import logging
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -22,6 +21,7 @@ from django_txtest.concurrency.calls import Call
 from django_txtest.concurrency.child import WATCH, answer, leave, make, settle
 from django_txtest.concurrency.line import Line
 from django_txtest.concurrency.processes import ProcessParticipant
+from django_txtest.concurrency.travel import Job
 from django_txtest.databases import refuse_other_databases
 
 
@@ -94,8 +94,8 @@ class ForkedProcess(ProcessParticipant):
             refuse_other_databases(aliases)
             line = Line(self._childs_channel, threads=True)
             while (job := line.hear()) is not None:
-                if isinstance(job, bytes):
-                    answer(line, pickle.loads(job))
+                if isinstance(job, Job):
+                    answer(line, job, aliases)
                 else:
                     number, meet, plan = job
                     make(line, known[number], aliases, meet, plan)

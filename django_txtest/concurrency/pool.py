@@ -11,7 +11,7 @@ from django_txtest.concurrency.batch import conduct
 from django_txtest.concurrency.calls import Call
 from django_txtest.concurrency.forking import ForkedProcess
 from django_txtest.concurrency.processes import end_all, end_late
-from django_txtest.concurrency.travel import Surroundings, pack_job
+from django_txtest.concurrency.travel import pack_jobs
 from django_txtest.exceptions import InvalidCall
 from django_txtest.outcomes import Outcome
 
@@ -50,9 +50,7 @@ class Pool:
         """
         if self._is_closed:
             raise InvalidCall("These workers have ended: their with block is over.")
-        surroundings = Surroundings.here(self._aliases)
-        jobs = [pack_job(surroundings, call, meet) for call in calls]
-        return self._run(calls, jobs, meet, timeout)
+        return self._run(calls, pack_jobs(calls, meet), meet, timeout)
 
     def close(self) -> None:
         """End the processes."""

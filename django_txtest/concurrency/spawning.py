@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,11 @@ from django.apps import apps
 from django_txtest.concurrency.batch import conduct
 from django_txtest.concurrency.calls import Call
 from django_txtest.concurrency.processes import ProcessParticipant, end_all, end_late
-from django_txtest.concurrency.travel import Surroundings, pack_job, settings_module
+from django_txtest.concurrency.travel import (
+    pack_jobs,
+    pack_surroundings,
+    settings_module,
+)
 from django_txtest.exceptions import TxTestError
 from django_txtest.outcomes import Outcome
 
@@ -23,9 +28,9 @@ def run_spawned(
 ) -> list[Outcome]:
     """Make each call in a process that knows only what it is sent."""
     _check_can_spawn()
-    surroundings = Surroundings.here(aliases)
     # All are packed before the first process starts: nothing to undo on an error.
-    packed = [pack_job(surroundings, call, meet) for call in calls]
+    surroundings = pack_surroundings(aliases)
+    packed = [surroundings + pickle.dumps(job) for job in pack_jobs(calls, meet)]
     lifeline, own_end = os.pipe()
     processes: list[SpawnedProcess] = []
     try:

@@ -31,13 +31,10 @@ from django_txtest.outcomes import Outcome
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a process takes over from its parent before it makes a call."""
+    """What a fresh process takes over from its parent before it makes a call."""
 
     #: For each alias that may be used, the settings of its database as it is now.
     databases: dict[str, dict[str, Any]]
-    #: The settings that differ from the settings module, pickled one by one.
-    settings: dict[str, bytes]
-    deleted_settings: frozenset[str]
     in_test_environment: bool
     warning_filters: list[tuple[Any, ...]]
     #: The level that was set for each logger, and for all of them.
@@ -47,14 +44,8 @@ class Surroundings:
     @classmethod
     def here(cls, aliases: Sequence[str]) -> Surroundings:
         """Return the surroundings of the calling code."""
-        changed, deleted = _changed_settings()
         return cls(
             databases={alias: connections[alias].settings_dict for alias in aliases},
-            settings={
-                name: _dumps(value, f"The setting {name}")
-                for name, value in changed.items()
-            },
-            deleted_settings=frozenset(deleted),
             in_test_environment=hasattr(mail, "outbox"),
             warning_filters=list(filter(_is_picklable, warnings.filters)),
             logging_levels={
@@ -100,36 +91,74 @@ def _is_picklable(value: object) -> bool:
 
 
 @dataclass(frozen=True)
+class ChangedSettings:
+    """The settings that differ from the settings module."""
+
+    #: Pickled one by one.
+    values: dict[str, bytes]
+    deleted: frozenset[str]
+
+    @classmethod
+    def here(cls) -> ChangedSettings:
+        """Return what differs for the calling code.
+
+        :raises PicklingError: that names the setting which cannot be pickled.
+        """
+        changed, deleted = _changed_settings()
+        return cls(
+            {
+                name: _dumps(value, f"The setting {name}")
+                for name, value in changed.items()
+            },
+            frozenset(deleted),
+        )
+
+
+@dataclass(frozen=True)
 class Job:
     """A call, and all that a process needs to make it."""
 
     label: str
-    #: Unpickled on its own, once the surroundings are in place.
+    settings: ChangedSettings
+    #: Unpickled on its own, once the settings are in place.
     packed_call: bytes
-    surroundings: Surroundings
     #: How it meets the other calls.
     meet: str | None
     plan: measuring.Plan | None
 
 
-def pack_job(surroundings: Surroundings, call: Call, meet: str | None) -> bytes:
-    """Pickle a call with its surroundings.
+def pack_surroundings(aliases: Sequence[str]) -> bytes:
+    """Pickle the surroundings of the calling code.
+
+    :raises PicklingError: that says why they cannot be.
+    """
+    return _dumps(Surroundings.here(aliases), "What the settings say")
+
+
+def pack_jobs(calls: Sequence[Call], meet: str | None) -> list[Job]:
+    """Pickle calls with the settings that are in force.
 
     :raises PicklingError: that names what cannot be pickled.
     """
-    parts = [
+    settings, plan = ChangedSettings.here(), measuring.plan()
+    return [Job(call.label, settings, _pack_call(call), meet, plan) for call in calls]
+
+
+def _pack_call(call: Call) -> bytes:
+    try:
+        return _pickle(call)
+    except Exception:  # noqa: BLE001 - to say which part it was
+        for name, value in _parts(call):
+            _dumps(value, f"The {name} of {call.label}")
+        return _dumps(call, call.label.capitalize())
+
+
+def _parts(call: Call) -> list[tuple[str, Any]]:
+    return [
         ("target", call.target),
         *((f"argument {i}", value) for i, value in enumerate(call.args, start=1)),
         *((f"argument {name!r}", value) for name, value in call.kwargs.items()),
     ]
-    try:
-        packed_call = _pickle(call)
-    except Exception:  # noqa: BLE001 - to say which part it was
-        for name, value in parts:
-            _dumps(value, f"The {name} of {call.label}")
-        packed_call = _dumps(call, call.label.capitalize())
-    job = Job(call.label, packed_call, surroundings, meet, measuring.plan())
-    return _dumps(job, "What the settings say")
 
 
 def pack_outcome(outcome: Outcome, label: str) -> bytes:
@@ -186,16 +215,16 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
     """Sends Django's own globals, which a lambda may use, by their names."""
 
     def reducer_override(self, obj: Any) -> Any:
-        for name, value in _GLOBALS.items():
-            if obj is value:
-                return pkgutil.resolve_name, (name,)
+        name = _GLOBALS.get(id(obj))
+        if name is not None:
+            return pkgutil.resolve_name, (name,)
         return super().reducer_override(obj)
 
 
 _GLOBALS = {
-    "django.conf:settings": settings,
-    "django.db:connection": connection,
-    "django.db:connections": connections,
+    id(settings): "django.conf:settings",
+    id(connection): "django.db:connection",
+    id(connections): "django.db:connections",
 }
 
 
@@ -249,11 +278,12 @@ def _changed_settings() -> tuple[dict[str, Any], set[str]]:
 
 def _assigned_settings(bottom: Any) -> dict[str, Any]:
     """Return what was assigned to the settings, rather than overridden."""
-    module = sys.modules[bottom.SETTINGS_MODULE]
+    module = vars(sys.modules[bottom.SETTINGS_MODULE])
+    original = {**vars(global_settings), **module}
     return {
         name: value
         for name, value in vars(bottom).items()
         if name.isupper()
         and name != "SETTINGS_MODULE"
-        and value is not getattr(module, name, getattr(global_settings, name, None))
+        and value is not original.get(name)
     }
