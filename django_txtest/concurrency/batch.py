@@ -65,12 +65,15 @@ class Participant(ABC):
         with suppress(OSError):
             self.channel.send(word)
 
-    def receive(self) -> str | None:
-        """Take in what it says, or its end; return the kind of message."""
+    def receive(self, *, is_readable: bool = True) -> str | None:
+        """Take in what it says, or its end; return the kind of message.
+
+        :param is_readable: whether the channel has something, be it its end.
+        """
         self.heard = time.monotonic()
         try:
             # It may have ended without a word, and what it started hold the channel.
-            if not self.channel.poll():
+            if not (is_readable or self.channel.poll()):
                 raise EOFError
             kind, content = self.channel.recv()
         except (EOFError, OSError):
@@ -205,11 +208,10 @@ class _Batch:
             readable = wait([p.channel for p in waiting], min(left, TICK))
             for participant in waiting:
                 # Not only the channel: what a call started may keep it open.
-                if participant.channel in readable or (
-                    not readable and not participant.is_alive()
-                ):
+                is_readable = participant.channel in readable
+                if is_readable or not (readable or participant.is_alive()):
                     heard = True
-                    self._take(participant)
+                    self._take(participant, is_readable)
         return True
 
     def _hear_the_rest(self, waiting: Sequence[Participant]) -> None:
@@ -218,8 +220,8 @@ class _Batch:
             while not participant.is_over and participant.channel.poll():
                 participant.receive()
 
-    def _take(self, participant: Participant) -> None:
-        kind = participant.receive()
+    def _take(self, participant: Participant, is_readable: bool) -> None:
+        kind = participant.receive(is_readable=is_readable)
         if participant.is_dead:
             participant.clear_up()
         number = self._participants.index(participant)

@@ -231,6 +231,8 @@ def _end(processes: Sequence[ProcessParticipant], seconds: float) -> list[bool]:
 
 
 def _show(text: str, stream: TextIO) -> None:
+    if not text:
+        return
     encoding = getattr(stream, "encoding", None) or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
@@ -240,6 +242,8 @@ def _take_text(file: IO[Any]) -> str:
 
     Only while the child is not writing: the position in the file is its, too.
     """
+    if not file.seek(0, os.SEEK_END):
+        return ""
     file.seek(0)
     content: bytes = file.read()
     file.seek(0)
