@@ -33,7 +33,7 @@ from django_txtest import (
     make_concurrent_calls,
     run_concurrently,
 )
-from django_txtest.concurrency import processes
+from django_txtest.concurrency import child, processes
 from django_txtest.exceptions import (
     AtomicBlockError,
     DatabaseNotAllowed,
@@ -667,6 +667,24 @@ class ForkTests(ProcessMixin, NoAtomicMixin, TestCase):
 
         self.assertEqual(self.run_calls(fork_and_write), [0])
         self.assertEqual(targets.titles(), ["of the fork"])
+
+    def test_a_call_has_no_thread_but_its_own(self):
+        if sys.platform != "linux":
+            self.skipTest("elsewhere a thread ends the process with its parent")
+
+        def fork():
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # Python 3.12 warns where there are more
+                if (pid := os.fork()) == 0:
+                    os._exit(0)
+            os.waitpid(pid, 0)
+            return threading.active_count()
+
+        self.assertEqual(self.run_calls(fork), [1])
+
+    def test_they_end_with_the_parent_where_a_thread_has_to_see_to_it(self):
+        with mock.patch.object(child, "_is_killed_at_end", return_value=False):
+            self.test_they_end_with_the_parent()
 
     def test_children_that_a_handler_reaps(self):
         before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
