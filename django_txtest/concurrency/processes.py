@@ -14,6 +14,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing.connection import wait
 from typing import IO, Any, TextIO
 
 from django.db import Error, connections
@@ -93,12 +94,11 @@ class ProcessParticipant(Participant):
     def wait(self, seconds: float) -> bool:
         """Wait for the exit; return whether it came."""
         deadline = time.monotonic() + seconds
-        pause = 0.0005
         while self.exitcode is None and (exitcode := self.poll()) is None:
-            if time.monotonic() >= deadline:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 return False
-            time.sleep(pause)
-            pause = min(pause * 2, 0.002)
+            _await_exit(self.pid, left)
         if self.exitcode is None:
             self.exitcode = exitcode
         return True
@@ -228,6 +228,19 @@ def _end_sessions(
 def _end(processes: Sequence[ProcessParticipant], seconds: float) -> list[bool]:
     deadline = time.monotonic() + seconds
     return [process.end(max(0.0, deadline - time.monotonic())) for process in processes]
+
+
+def _await_exit(pid: int, seconds: float) -> None:
+    """Wait until a process has ended; on some systems, for no more than a moment."""
+    if sys.platform == "linux":
+        with suppress(OSError):  # Linux before 5.3, or it has ended already
+            fd = os.pidfd_open(pid)
+            try:
+                wait([fd], seconds)
+            finally:
+                os.close(fd)
+            return
+    time.sleep(min(seconds, 0.001))
 
 
 def _show(text: str, stream: TextIO) -> None:

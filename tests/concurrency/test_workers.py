@@ -114,6 +114,19 @@ class WorkersTests(SessionsMixin, NoAtomicMixin, TestCase):
                     pool.call_concurrently(2, targets.add, number), [number] * 2
                 )
 
+    def test_what_is_printed_is_not_in_the_way_of_the_next_batch(self):
+        def empty_the_output():
+            print("printed")
+            os.ftruncate(1, 0)
+
+        with workers(1, using="fork") as pool:
+            for _ in range(2):
+                [outcome] = pool.call_concurrently(1, empty_the_output).outcomes
+                self.assertEqual(outcome.stdout, "")
+            with redirect_stdout(StringIO()):
+                [outcome] = pool.call_concurrently(1, print, "printed").outcomes
+            self.assertEqual(outcome.stdout, "printed\n")
+
     def test_after_the_block(self):
         with workers(1, using="fork") as pool:
             pass
