@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NoReturn, TextIO
+from typing import IO, Any, NoReturn, TextIO
 
 from django.db import connections
 
@@ -25,9 +25,68 @@ from django_txtest.concurrency.travel import Job
 from django_txtest.databases import refuse_other_databases
 
 
+class Belongings:
+    """What copies of this process have instead of what is this process's.
+
+    It is made before the fork. In a copy everything costs more: the system copies each
+    page of memory when it is first touched, be it for the count of references.
+    """
+
+    def __init__(self) -> None:
+        self._connections = [
+            type(connection)(connection.settings_dict, connection.alias)
+            for connection in connections.all(initialized_only=True)
+        ]
+        self._stdin = open(0, closefd=False)  # noqa: SIM115
+        self._streams = [_stream(1), _stream(2)]
+        old = sys.stdout, sys.stderr
+        self._handlers: list[tuple[logging.StreamHandler[Any], int]] = [
+            (handler, old.index(stream))
+            for logger in (logging.root, *logging.root.manager.loggerDict.values())
+            for handler in getattr(logger, "handlers", ())
+            if isinstance(handler, logging.StreamHandler)
+            and (stream := handler.stream) in old
+        ]
+
+    def put_connections(self) -> list[Any]:
+        """Give this process connections of its own; return the parent's.
+
+        Those must not be used, closed or collected: the parent is using them.
+        """
+        inherited: list[Any] = []
+        for own in self._connections:
+            inherited.append(connections[own.alias])
+            connections[own.alias] = own
+            # Private: the pools of psycopg 3, which Django keeps with the class.
+            pools = getattr(own, "_connection_pools", None)
+            if pools:
+                inherited.append(dict(pools))
+                pools.clear()
+        return inherited
+
+    def put_streams(self, stdout: IO[Any], stderr: IO[Any]) -> None:
+        """Let what this process prints go to the files."""
+        with open(os.devnull, "rb", buffering=0) as nothing:
+            for fd, file in enumerate([nothing, stdout, stderr]):
+                os.dup2(file.fileno(), fd)
+        # Whatever they were: a runner may have put something of its own there.
+        sys.stdin, (sys.stdout, sys.stderr) = self._stdin, self._streams
+        for handler, number in self._handlers:
+            handler.setStream(self._streams[number])
+
+
+def _stream(fd: int) -> TextIO:
+    # Without a buffer: nothing is lost when the process is killed.
+    raw = open(fd, "wb", buffering=0, closefd=False)  # noqa: SIM115
+    return io.TextIOWrapper(
+        raw, encoding="utf-8", errors="backslashreplace", write_through=True
+    )
+
+
 class ForkedProcess(ProcessParticipant):
     """A copy of this process, which makes calls until it is told to end.
 
+    :param own: what it takes up in place of what this process has.
     :param known: the calls that it can be told to make by their numbers.
     :param lifeline: both ends of a pipe, of which this process has one.
     """
@@ -35,6 +94,7 @@ class ForkedProcess(ProcessParticipant):
     def __init__(
         self,
         call: Call,
+        own: Belongings,
         known: Sequence[Call],
         aliases: Sequence[str],
         lifeline: tuple[int, int],
@@ -53,7 +113,7 @@ class ForkedProcess(ProcessParticipant):
             raise
         if self.pid == 0:
             try:
-                self._live(known, aliases, lifeline)
+                self._live(own, known, aliases, lifeline)
             finally:
                 os._exit(1)  # whatever happens, the frames below are the parent's
         self._childs_channel.close()
@@ -70,15 +130,19 @@ class ForkedProcess(ProcessParticipant):
         return os.waitstatus_to_exitcode(status) if pid else None
 
     def _live(
-        self, known: Sequence[Call], aliases: Sequence[str], lifeline: tuple[int, int]
+        self,
+        own: Belongings,
+        known: Sequence[Call],
+        aliases: Sequence[str],
+        lifeline: tuple[int, int],
     ) -> NoReturn:
         # Nothing of the parent's may be ended by this process: it keeps to this
         # method, and what the parent has lives on in the frames below.
         exitcode = 1
         try:
             gc.freeze()
-            self._inherited = _disown_connections()
-            self._put_streams()
+            self._inherited = own.put_connections()
+            own.put_streams(self._stdout, self._stderr)
             self.channel.close()
             os.close(lifeline[1])
             # Ctrl-C is for the parent, which then ends this process; and a group of
@@ -97,54 +161,14 @@ class ForkedProcess(ProcessParticipant):
                 if isinstance(job, Job):
                     answer(line, job, aliases)
                 else:
-                    number, meet, plan = job
+                    number, meet, plan, last = job
                     make(line, known[number], aliases, meet, plan)
+                    if last:
+                        break
             exitcode = 0
         except BaseException:  # noqa: BLE001 - the frames below are the parent's
             traceback.print_exc()
         leave(exitcode)
-
-    def _put_streams(self) -> None:
-        with open(os.devnull, "rb") as nothing:
-            os.dup2(nothing.fileno(), 0)
-        old = sys.stdout, sys.stderr
-        for fd, file in ((1, self._stdout), (2, self._stderr)):
-            os.dup2(file.fileno(), fd)
-        # Whatever they were: a runner may have put something of its own there.
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115
-        sys.stdout, sys.stderr = new = _stream(1), _stream(2)
-        loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-        for logger in loggers:
-            for handler in getattr(logger, "handlers", ()):
-                stream = getattr(handler, "stream", None)
-                if stream in old and isinstance(handler, logging.StreamHandler):
-                    handler.setStream(new[old.index(stream)])
-
-
-def _stream(fd: int) -> TextIO:
-    # Without a buffer: nothing is lost when the process is killed.
-    raw = open(fd, "wb", buffering=0, closefd=False)  # noqa: SIM115
-    return io.TextIOWrapper(
-        raw, encoding="utf-8", errors="backslashreplace", write_through=True
-    )
-
-
-def _disown_connections() -> list[Any]:
-    """Give this process connections of its own; return the parent's.
-
-    Those must not be used, closed or collected: the parent is using them.
-    """
-    inherited: list[Any] = []
-    for connection in connections.all(initialized_only=True):
-        inherited.append(connection)
-        new = type(connection)(connection.settings_dict, connection.alias)
-        connections[connection.alias] = new
-        # Private: the pools of psycopg 3, which Django keeps with the class.
-        pools = getattr(connection, "_connection_pools", None)
-        if pools:
-            inherited.append(dict(pools))
-            pools.clear()
-    return inherited
 
 
 def fork_obstacle() -> str | None:

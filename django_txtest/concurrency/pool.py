@@ -9,7 +9,7 @@ from typing import Any
 from django_txtest.concurrency import measuring
 from django_txtest.concurrency.batch import conduct
 from django_txtest.concurrency.calls import Call
-from django_txtest.concurrency.forking import ForkedProcess
+from django_txtest.concurrency.forking import Belongings, ForkedProcess
 from django_txtest.concurrency.processes import end_all, end_late
 from django_txtest.concurrency.travel import pack_jobs
 from django_txtest.exceptions import InvalidCall
@@ -37,7 +37,7 @@ class Pool:
         :param last: end the processes, as the pool will not be needed any more.
         """
         plan = measuring.plan()
-        jobs = [(number, meet, plan) for number in range(len(self._known))]
+        jobs = [(number, meet, plan, last) for number in range(len(self._known))]
         return self._run(self._known, jobs, meet, timeout, last)
 
     def run(
@@ -69,14 +69,16 @@ class Pool:
         timeout: float,
         last: bool = False,
     ) -> list[Outcome]:
-        for call in calls[len(self._processes) :]:
-            process = ForkedProcess(call, self._known, self._aliases, self._lifeline)
-            self._processes.append(process)
-        processes = self._processes[: len(calls)]
-        for process, call, job in zip(processes, calls, jobs, strict=True):
-            process.begin(call, timeout)
-            process.send(job)
+        processes: list[ForkedProcess] = []
+        own = Belongings() if len(self._processes) < len(calls) else None
         try:
+            for number, (call, job) in enumerate(zip(calls, jobs, strict=True)):
+                if own and number == len(self._processes):
+                    self._processes.append(self._fork(call, own))
+                processes.append(process := self._processes[number])
+                process.begin(call, timeout)
+                # It connects while the next ones are forked.
+                process.send(job)
             conduct(processes, meet, timeout)
             end_late(processes)
         except BaseException:  # what they say of this batch is not for the next one
@@ -91,9 +93,13 @@ class Pool:
             process.close()
         return outcomes
 
+    def _fork(self, call: Call, own: Belongings) -> ForkedProcess:
+        return ForkedProcess(call, own, self._known, self._aliases, self._lifeline)
+
     def _end(self, processes: Sequence[ForkedProcess]) -> None:
         if processes:
             for process in processes:
-                process.send(None)
+                if process.is_over:  # else it would take this for the word to begin
+                    process.send(None)
             end_all(processes, self._aliases)
             self._processes = [p for p in self._processes if p not in processes]
