@@ -25,14 +25,25 @@ from django_txtest.concurrency.travel import Job
 from django_txtest.databases import refuse_other_databases
 
 
-class Belongings:
-    """What copies of this process have instead of what is this process's.
+class Origin:
+    """What copies of this process begin with, instead of what is this process's.
 
     It is made before the fork. In a copy everything costs more: the system copies each
     page of memory when it is first touched, be it for the count of references.
+
+    :param known: the calls that they can be told to make by their numbers.
+    :param lifeline: both ends of a pipe, of which this process has one.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        aliases: Sequence[str],
+        known: Sequence[Call],
+        lifeline: tuple[int, int],
+    ) -> None:
+        self.aliases = aliases
+        self.known = known
+        self.lifeline = lifeline
         self._connections = [
             type(connection)(connection.settings_dict, connection.alias)
             for connection in connections.all(initialized_only=True)
@@ -86,19 +97,10 @@ def _stream(fd: int) -> TextIO:
 class ForkedProcess(ProcessParticipant):
     """A copy of this process, which makes calls until it is told to end.
 
-    :param own: what it takes up in place of what this process has.
-    :param known: the calls that it can be told to make by their numbers.
-    :param lifeline: both ends of a pipe, of which this process has one.
+    :param job: what to do first, as it would be sent later.
     """
 
-    def __init__(
-        self,
-        call: Call,
-        own: Belongings,
-        known: Sequence[Call],
-        aliases: Sequence[str],
-        lifeline: tuple[int, int],
-    ) -> None:
+    def __init__(self, call: Call, origin: Origin, job: Any) -> None:
         super().__init__(call)
         # Else what is waiting to be written would be written by the child, too.
         for stream in (sys.stdout, sys.stderr):
@@ -113,7 +115,7 @@ class ForkedProcess(ProcessParticipant):
             raise
         if self.pid == 0:
             try:
-                self._live(own, known, aliases, lifeline)
+                self._live(origin, job)
             finally:
                 os._exit(1)  # whatever happens, the frames below are the parent's
         self._childs_channel.close()
@@ -129,42 +131,37 @@ class ForkedProcess(ProcessParticipant):
             return 0  # reaped by a handler of SIGCHLD; as subprocess has it
         return os.waitstatus_to_exitcode(status) if pid else None
 
-    def _live(
-        self,
-        own: Belongings,
-        known: Sequence[Call],
-        aliases: Sequence[str],
-        lifeline: tuple[int, int],
-    ) -> NoReturn:
+    def _live(self, origin: Origin, job: Any) -> NoReturn:
         # Nothing of the parent's may be ended by this process: it keeps to this
         # method, and what the parent has lives on in the frames below.
         exitcode = 1
         try:
             gc.freeze()
-            self._inherited = own.put_connections()
-            own.put_streams(self._stdout, self._stderr)
+            self._inherited = origin.put_connections()
+            origin.put_streams(self._stdout, self._stderr)
             self.channel.close()
-            os.close(lifeline[1])
+            lifeline, others_end = origin.lifeline
+            os.close(others_end)
             # Ctrl-C is for the parent, which then ends this process; and a group of
             # its own, so that what the call starts ends with it.
             os.setpgid(0, 0)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.set_wakeup_fd(-1)
-            settle(lifeline[0], self._stack_file.fileno())
+            settle(lifeline, self._stack_file.fileno())
             os.environ["PGAPPNAME"] = self.application_name
             # Processes that the call starts are not to keep the channel open.
             os.register_at_fork(after_in_child=self._childs_channel.close)
-            refuse_other_databases(aliases)
+            refuse_other_databases(origin.aliases)
             line = Line(self._childs_channel, threads=True)
-            while (job := line.hear()) is not None:
+            while job is not None:
                 if isinstance(job, Job):
-                    answer(line, job, aliases)
+                    answer(line, job, origin.aliases)
+                    last = False
                 else:
                     number, meet, plan, last = job
-                    make(line, known[number], aliases, meet, plan)
-                    if last:
-                        break
+                    make(line, origin.known[number], origin.aliases, meet, plan)
+                job = None if last else line.hear()
             exitcode = 0
         except BaseException:  # noqa: BLE001 - the frames below are the parent's
             traceback.print_exc()

@@ -9,7 +9,7 @@ from typing import Any
 from django_txtest.concurrency import measuring
 from django_txtest.concurrency.batch import conduct
 from django_txtest.concurrency.calls import Call
-from django_txtest.concurrency.forking import Belongings, ForkedProcess
+from django_txtest.concurrency.forking import ForkedProcess, Origin
 from django_txtest.concurrency.processes import end_all, end_late
 from django_txtest.concurrency.travel import pack_jobs
 from django_txtest.exceptions import InvalidCall
@@ -70,15 +70,18 @@ class Pool:
         last: bool = False,
     ) -> list[Outcome]:
         processes: list[ForkedProcess] = []
-        own = Belongings() if len(self._processes) < len(calls) else None
+        origin: Origin | None = None
         try:
             for number, (call, job) in enumerate(zip(calls, jobs, strict=True)):
-                if own and number == len(self._processes):
-                    self._processes.append(self._fork(call, own))
-                processes.append(process := self._processes[number])
+                if number < len(self._processes):
+                    process = self._processes[number]
+                    process.send(job)
+                else:  # it connects while the next ones are forked
+                    origin = origin or self._origin()
+                    process = ForkedProcess(call, origin, job)
+                    self._processes.append(process)
+                processes.append(process)
                 process.begin(call, timeout)
-                # It connects while the next ones are forked.
-                process.send(job)
             conduct(processes, meet, timeout)
             end_late(processes)
         except BaseException:  # what they say of this batch is not for the next one
@@ -93,8 +96,8 @@ class Pool:
             process.close()
         return outcomes
 
-    def _fork(self, call: Call, own: Belongings) -> ForkedProcess:
-        return ForkedProcess(call, own, self._known, self._aliases, self._lifeline)
+    def _origin(self) -> Origin:
+        return Origin(self._aliases, self._known, self._lifeline)
 
     def _end(self, processes: Sequence[ForkedProcess]) -> None:
         if processes:
