@@ -44,6 +44,9 @@ class Origin:
         self.aliases = aliases
         self.known = known
         self.lifeline = lifeline
+        #: The ends of the lines of those that are not forked yet. While a copy has one
+        #: that is another's, this process does not hear of the end of that one.
+        self.ends: set[int] = set()
         self._connections = [
             type(connection)(connection.settings_dict, connection.alias)
             for connection in connections.all(initialized_only=True)
@@ -97,25 +100,37 @@ def _stream(fd: int) -> TextIO:
 class ForkedProcess(ProcessParticipant):
     """A copy of this process, which makes calls until it is told to end.
 
-    :param job: what to do first, as it would be sent later.
+    It is forked with the first job. So all that a batch needs can be made before: after
+    a fork this process, too, copies what it touches.
     """
 
-    def __init__(self, call: Call, origin: Origin, job: Any) -> None:
+    #: 0 before it is forked.
+    pid = 0
+
+    def __init__(self, call: Call, origin: Origin) -> None:
         super().__init__(call)
+        self._origin = origin
+        origin.ends.add(self._childs_channel.fileno())
+
+    def give(self, job: Any) -> None:
+        """Let it make a call: a `Job`, or a known call by its number."""
+        if self.pid:
+            self.send(job)
+        else:
+            self._fork(job)
+
+    def _fork(self, job: Any) -> None:
+        self._origin.ends.discard(self._childs_channel.fileno())
         # Else what is waiting to be written would be written by the child, too.
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        try:
-            with warnings.catch_warnings():
-                # Of threads, which `fork_obstacle` knows better.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                self.pid = os.fork()
-        except OSError:
-            self.close()
-            raise
+        with warnings.catch_warnings():
+            # Of threads, which `fork_obstacle` knows better.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
         if self.pid == 0:
             try:
-                self._live(origin, job)
+                self._live(self._origin, job)
             finally:
                 os._exit(1)  # whatever happens, the frames below are the parent's
         self._childs_channel.close()
@@ -141,7 +156,8 @@ class ForkedProcess(ProcessParticipant):
             origin.put_streams(self._stdout, self._stderr)
             self.channel.close()
             lifeline, others_end = origin.lifeline
-            os.close(others_end)
+            for fd in (others_end, *origin.ends):
+                os.close(fd)
             # Ctrl-C is for the parent, which then ends this process; and a group of
             # its own, so that what the call starts ends with it.
             os.setpgid(0, 0)

@@ -69,19 +69,16 @@ class Pool:
         timeout: float,
         last: bool = False,
     ) -> list[Outcome]:
-        processes: list[ForkedProcess] = []
-        origin: Origin | None = None
+        processes = self._processes[: len(calls)]
         try:
-            for number, (call, job) in enumerate(zip(calls, jobs, strict=True)):
-                if number < len(self._processes):
-                    process = self._processes[number]
-                    process.send(job)
-                else:  # it connects while the next ones are forked
-                    origin = origin or self._origin()
-                    process = ForkedProcess(call, origin, job)
-                    self._processes.append(process)
-                processes.append(process)
+            if new := calls[len(processes) :]:
+                origin = Origin(self._aliases, self._known, self._lifeline)
+                for call in new:
+                    processes.append(ForkedProcess(call, origin))
+                self._processes = processes
+            for process, call, job in zip(processes, calls, jobs, strict=True):
                 process.begin(call, timeout)
+                process.give(job)  # it connects while the next ones are forked
             conduct(processes, meet, timeout)
             end_late(processes)
         except BaseException:  # what they say of this batch is not for the next one
@@ -96,13 +93,10 @@ class Pool:
             process.close()
         return outcomes
 
-    def _origin(self) -> Origin:
-        return Origin(self._aliases, self._known, self._lifeline)
-
     def _end(self, processes: Sequence[ForkedProcess]) -> None:
-        if processes:
-            for process in processes:
-                if process.is_over:  # else it would take this for the word to begin
-                    process.send(None)
-            end_all(processes, self._aliases)
-            self._processes = [p for p in self._processes if p not in processes]
+        forked = [process for process in processes if process.pid]
+        for process in forked:
+            if process.is_over:  # else it would take this for the word to begin
+                process.send(None)
+        end_all(forked, self._aliases)
+        self._processes = [p for p in self._processes if p not in processes]

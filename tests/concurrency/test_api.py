@@ -33,7 +33,8 @@ from django_txtest import (
     make_concurrent_calls,
     run_concurrently,
 )
-from django_txtest.concurrency import child, processes
+from django_txtest.concurrency import batch, child, processes
+from django_txtest.concurrency.forking import ForkedProcess
 from django_txtest.exceptions import (
     AtomicBlockError,
     DatabaseNotAllowed,
@@ -681,6 +682,37 @@ class ForkTests(ProcessMixin, NoAtomicMixin, TestCase):
             return threading.active_count()
 
         self.assertEqual(self.run_calls(fork), [1])
+
+    def test_the_end_of_a_call_is_heard_of_while_others_go_on(self):
+        heard = self.folder / "heard"
+
+        def clear_up(process):
+            heard.touch()
+
+        with (
+            mock.patch.object(batch, "TICK", 3600.0),  # it is not looked for
+            mock.patch.object(ForkedProcess, "clear_up", clear_up),
+        ):
+            calls = [(poll, [heard.exists], {}), (os._exit, [3], {})]
+            seen, died = self.run_calls(*calls)
+        self.assertIs(seen, True)
+        self.assertIsInstance(died, ChildCrashed)
+
+    def test_a_process_that_cannot_be_forked(self):
+        descriptors, made = set(os.listdir("/dev/fd")), self.folder / "made"
+        forks = [os.fork, mock.Mock(side_effect=BlockingIOError)]
+        pids = []
+
+        def fork():
+            pids.append(forks.pop(0)())
+            return pids[-1]
+
+        with mock.patch("os.fork", fork), self.assertRaises(BlockingIOError):
+            self.run_calls((made.touch, {}), (made.touch, {}))
+        self.assertEqual(set(os.listdir("/dev/fd")), descriptors)
+        [pid] = pids
+        self.assertTrue(has_ended(pid))
+        self.assertFalse(made.exists())
 
     def test_they_end_with_the_parent_where_a_thread_has_to_see_to_it(self):
         with mock.patch.object(child, "_is_killed_at_end", return_value=False):
