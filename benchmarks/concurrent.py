@@ -2,6 +2,7 @@
 
     python benchmarks/concurrent.py [--sqlite] [--trials 50] [--peer-trials 10]
                                     [--rounds 5] [--peer-rounds 3] [--json FILE]
+                                    [--batches N]
 
 Side by side in one run: django-concurrent-test-helper 0.7.0 (the peer), threads of the
 standard library, and ours. Prints medians, and how many times faster than the peer.
@@ -46,11 +47,16 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="txtest-bench-") as folder,
         project(options, folder),
     ):
-        figures = {
-            "speed": speed(options),
-            "costs": costs(),
-            "detection": detection(options),
-        }
+        if options.batches:
+            from benchmarks.concurrent_leaks import leaks
+
+            figures = {"leaks": leaks(options.batches)}
+        else:
+            figures = {
+                "speed": speed(options),
+                "costs": costs(),
+                "detection": detection(options),
+            }
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=2))
 
@@ -65,6 +71,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--peer-trials", type=int, default=10)
     parser.add_argument("--peer-rounds", type=int, default=3)
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
+    parser.add_argument("--batches", type=int, metavar="N", help="look for leaks")
     return parser.parse_args()
 
 
@@ -94,6 +101,8 @@ def project(options: argparse.Namespace, folder: str):
     os.environ |= {
         "BENCHMARK_DATABASE": json.dumps(database),
         "BENCHMARK_MANAGE_PY": str(manage_py),
+        # The peer ends what takes 30 s, as its batches do on a busy machine.
+        "DJANGO_CONCURRENT_TESTS_TIMEOUT": "600",
         "DJANGO_SETTINGS_MODULE": "benchmarks.project.settings",
         "PYTHONPATH": str(ROOT),
     }
