@@ -15,6 +15,7 @@ from django_txtest.concurrency.calls import Call
 from django_txtest.concurrency.line import DONE, OPENED, READY, REFUSED, WRITE
 from django_txtest.concurrency.locks import LockWatch
 from django_txtest.concurrency.meeting import Meeting
+from django_txtest.concurrency.tasks import busy_time, is_at_disk
 from django_txtest.outcomes import Outcome
 
 #: How long all calls together may take to get ready, in seconds.
@@ -95,9 +96,14 @@ class Participant(ABC):
     def clear_up(self) -> None:  # noqa: B027 - a thread does not die
         """End what it left behind when it died, as others may wait for that."""
 
+    @property
     @abstractmethod
+    def task(self) -> str:
+        """Its folder in /proc."""
+
     def busy(self) -> float:
         """Return for how long, in seconds, it has not been asleep; see `busy_time`."""
+        return busy_time(self.task)
 
     @abstractmethod
     def is_alive(self) -> bool:
@@ -123,22 +129,6 @@ def conduct(
         batch.run(deadline)
     finally:
         batch.close()
-
-
-def busy_time(task: str) -> float:
-    """Return for how long a task has run, or was kept from a processor, in seconds.
-
-    What is slow, or slowed down by others, is not what waits for a lock.
-
-    :param task: its folder in /proc.
-    :returns: 0 where the system does not tell.
-    """
-    try:
-        with open(f"{task}/schedstat", "rb") as file:
-            running, kept, *_ = file.read().split()
-    except (OSError, ValueError):
-        return 0.0
-    return (int(running) + int(kept)) / 1e9
 
 
 class _Batch:
@@ -253,10 +243,10 @@ class _Batch:
 
     def _silence(self, number: int, now: float) -> float:
         """Return for how long a call was asleep since it was last heard."""
-        heard, busy = (
-            self._participants[number].heard,
-            self._participants[number].busy(),
-        )
+        participant = self._participants[number]
+        if is_at_disk(participant.task):
+            participant.heard = now
+        heard, busy = participant.heard, participant.busy()
         if number not in self._looks or self._looks[number][0] != heard:
             self._looks[number] = heard, busy
         return now - heard - (busy - self._looks[number][1])

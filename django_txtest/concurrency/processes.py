@@ -24,7 +24,6 @@ from django_txtest.concurrency.batch import (
     EXIT_TIMEOUT,
     START_TIMEOUT,
     Participant,
-    busy_time,
 )
 from django_txtest.concurrency.calls import Call, frames_of_call, has_whole_call
 from django_txtest.concurrency.child import STACK_SIGNAL
@@ -79,9 +78,10 @@ class ProcessParticipant(Participant):
         with suppress(Error):  # it is tried again at the end of the batch
             _end_sessions([self], list(self.sessions))
 
-    def busy(self) -> float:
-        """Return for how long the process has not been asleep."""
-        return busy_time(f"/proc/{self.pid}")
+    @property
+    def task(self) -> str:
+        """The folder of the process."""
+        return f"/proc/{self.pid}"
 
     def is_alive(self) -> bool:
         """Tell whether the process has not ended."""

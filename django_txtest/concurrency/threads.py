@@ -19,12 +19,12 @@ from django_txtest.concurrency.batch import (
     EXIT_TIMEOUT,
     START_TIMEOUT,
     Participant,
-    busy_time,
     conduct,
 )
 from django_txtest.concurrency.calls import Call, frames_of_call
 from django_txtest.concurrency.child import take_part
 from django_txtest.concurrency.line import DONE, Line
+from django_txtest.concurrency.tasks import busy_time_of_threads, task_of_thread
 from django_txtest.databases import (
     close_connections,
     end_connection,
@@ -90,9 +90,14 @@ class ThreadParticipant(Participant):
         """Tell whether the thread has not finished."""
         return not self.finished.is_set()
 
+    @property
+    def task(self) -> str:
+        """The folder of the thread."""
+        return task_of_thread(self._thread.native_id)
+
     def busy(self) -> float:
-        """Return for how long the thread has not been asleep."""
-        return busy_time(f"/proc/self/task/{self._thread.native_id}")
+        """Return for how long any thread of this process was busy."""
+        return busy_time_of_threads()
 
     @property
     def is_late(self) -> bool:
