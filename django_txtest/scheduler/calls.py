@@ -95,8 +95,8 @@ def find_twins(sessions: Sequence[Session]) -> tuple[int | None, ...]:
 
 def _same(one: Session, other: Session) -> bool:
     (target, *arguments), (other_target, *others) = map(_unwrapped, (one, other))
-    return _is_same(target, other_target) and (
-        len(arguments) == len(others) and all(map(_is_same, arguments, others))
+    return is_same(target, other_target) and (
+        len(arguments) == len(others) and all(map(is_same, arguments, others))
     )
 
 
@@ -110,13 +110,14 @@ def _unwrapped(session: Session) -> list[Any]:
     return [target, args, *sorted(kwargs), *(kwargs[name] for name in sorted(kwargs))]
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def is_same(one: Any, other: Any) -> bool:
+    """Tell whether two values are one, or can be told apart by nothing."""
     if one is other:
         return True
     if type(one) is not type(other):
         return False
     if isinstance(one, tuple):
-        return len(one) == len(other) and all(map(_is_same, one, other))
+        return len(one) == len(other) and all(map(is_same, one, other))
     # Of what can change, two that are equal need not stay so; of bound methods, it is
     # the object that counts.
     if isinstance(one, MethodType):

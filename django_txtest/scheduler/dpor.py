@@ -18,23 +18,15 @@ from dataclasses import dataclass, field
 
 from django_txtest.exceptions import NotDeterministic
 from django_txtest.history import Event, History
-from django_txtest.scheduler.dependency import Dependency, Effect
+from django_txtest.scheduler.dependency import Dependency
 from django_txtest.scheduler.effects import Effects
 from django_txtest.scheduler.schedule import Schedule
 from django_txtest.scheduler.strategies import TRIES, Choice, Program, Scheduler
+from django_txtest.scheduler.traces import Step, Trace
 
 #: After how many times it is clear that a step usually does something else.
 RARE = 4
 MOST_REBASED = 100
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step of an execution: who was chosen, what it did, and whose step it was."""
-
-    session: int
-    effect: Effect
-    sessions: frozenset[int]
 
 
 @dataclass
@@ -69,8 +61,10 @@ class DporScheduler(Scheduler):
 
     Two schedules cannot differ if one can be made of the other by changing the order of
     neighbouring steps that do not depend on each other. Identical calls are
-    interchangeable: which of them makes the first step makes no difference.
+    interchangeable: of the schedules in which they change places it tries one.
     """
+
+    is_symmetric = True
 
     def __init__(self) -> None:
         self._effects = Effects()
@@ -78,13 +72,12 @@ class DporScheduler(Scheduler):
         self._numbers: Mapping[str, int] = {}
         self._twins: Sequence[int | None] = ()
         self._path: list[Node] = []
-        self._steps: list[Step] = []
+        self._trace = Trace(self._depend)
         #: How many steps of the execution are those of one before.
         self._known = 0
         #: How many steps it has, and how many events of them are known.
         self._made = 0
         self._seen = 0
-        self._races: list[tuple[int, int]] = []
         self._tries = 0
         #: The step that did not do what it did before, and how often that was so.
         self._strayed: int | None = None
@@ -120,7 +113,7 @@ class DporScheduler(Scheduler):
         self._has_begun = True
         self.lost = self._strayed = None
         self._known = len(self._path)
-        self._steps = []
+        self._trace = Trace(self._depend, self._twins)
         self._made = self._seen = 0
         self._effects.begin()
         return True
@@ -181,15 +174,16 @@ class DporScheduler(Scheduler):
         waiting: list[Branch] = []
         is_redundant = False
         if self._path:
-            parent, made = self._path[-1], self._steps[-1]
+            parent, made = self._path[-1], self._trace.steps[-1]
             waiting = list(parent.after)
             is_redundant = parent.is_redundant
             sleeping = {
                 number: step
                 for number, step in parent.sleeping.items()
-                if number not in made.sessions and not self._are_ordered(step, made)
+                if number not in made.sessions
+                and not self._trace.are_ordered(step, made)
             }
-        allowed = self._without_twins(choice.in_order)
+        allowed = self._trace.allowed(choice.in_order)
         while waiting and waiting[0].step.session not in allowed:
             waiting.pop(0)
         if waiting:
@@ -203,34 +197,18 @@ class DporScheduler(Scheduler):
     def _schedule(self, length: int) -> Schedule:
         return Schedule(node.chosen for node in self._path[:length])
 
-    def _without_twins(self, numbers: Sequence[int]) -> list[int]:
-        """Leave out those that have not begun, but a twin before them has not, too."""
-        begun = {step.session for step in self._steps}
-        return [
-            number
-            for number in numbers
-            if number in begun or self._twin_of(number) in begun | {None}
-        ]
-
-    def _twin_of(self, number: int) -> int | None:
-        return self._twins[number] if number < len(self._twins) else None
-
     # What happened
 
     def _observe(self, history: Sequence[Event]) -> bool:
         """Take note of what the last step did; return whether it was as expected."""
         events = history[self._seen :]
         self._seen = len(history)
-        if self.lost is not None or len(self._steps) == self._made:
+        if self.lost is not None or len(self._trace.steps) == self._made:
             return self.lost is None
         node = self._path[self._made - 1]
         effect, names = self._effects.of_step(events)
         sessions = {node.chosen, *(self._numbers[name] for name in names)}
-        if node.chosen not in {step.session for step in self._steps}:
-            # Its twin may begin only now.
-            sessions |= {n for n, of in enumerate(self._twins) if of == node.chosen}
-        step = Step(node.chosen, effect, frozenset(sessions))
-        self._steps.append(step)
+        step = self._trace.add(node.chosen, effect, frozenset(sessions))
         if self._made >= self._known:
             node.step = step
         elif node.step is not None and node.step.sessions != step.sessions:
@@ -241,43 +219,24 @@ class DporScheduler(Scheduler):
             )
         return self.lost is None
 
-    def _are_ordered(self, one: Step, other: Step) -> bool:
-        """Tell whether it makes a difference which of two steps comes first."""
-        return not one.sessions.isdisjoint(other.sessions) or self._depend(
-            one.effect, other.effect
-        )
-
     # Races
 
     def _reverse_races(self) -> None:
         """Keep for each race that is new a schedule in which the other one is first."""
-        steps = self._steps
+        trace = self._trace
+        steps, causes = trace.steps, trace.causes
         end = next(
             (n for n, node in enumerate(self._path) if node.is_redundant), len(steps)
         )
-        #: For each step those before that it may be due to, a bit for each.
-        causes: list[int] = []
-        for later in range(end):
-            mask = 0
-            races = []
-            for earlier in reversed(range(later)):
-                if mask >> earlier & 1:
-                    continue  # by way of a step in between
-                if self._are_ordered(steps[earlier], steps[later]):
-                    mask |= causes[earlier] | 1 << earlier
-                    if steps[later].session not in steps[earlier].sessions:
-                        races.append(earlier)
-            causes.append(mask)
-            if later >= self._known - 1:
-                self._races += [(earlier, later) for earlier in races]
-        for earlier, later in self._races:
-            others = [
-                number
-                for number in range(earlier + 1, end)
-                if number != later and not causes[number] >> earlier & 1
-            ]
-            self._try(earlier, [steps[number] for number in (*others, later)])
-        self._races = []
+        # What comes before that was looked at before.
+        for later in range(max(self._known - 1, 0), end):
+            for earlier in trace.races[later]:
+                others = [
+                    number
+                    for number in range(earlier + 1, end)
+                    if number != later and not causes[number] >> earlier & 1
+                ]
+                self._try(earlier, [steps[number] for number in (*others, later)])
 
     def _try(self, depth: int, steps: list[Step]) -> None:
         """Keep these steps to be tried at a node, if nothing else comes to the same."""
@@ -304,9 +263,9 @@ class DporScheduler(Scheduler):
         """Return what is left of some steps if this may as well come before them."""
         for number, each in enumerate(steps):
             if each.session == step.session:
-                if any(self._are_ordered(b, each) for b in steps[:number]):
+                if any(self._trace.are_ordered(b, each) for b in steps[:number]):
                     return None
                 return steps[:number] + steps[number + 1 :]
-        if any(self._are_ordered(each, step) for each in steps):
+        if any(self._trace.are_ordered(each, step) for each in steps):
             return None
         return steps

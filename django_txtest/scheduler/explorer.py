@@ -15,6 +15,7 @@ from django_txtest.reset import current_test
 from django_txtest.scheduler.calls import Session, find_twins
 from django_txtest.scheduler.effects import explored
 from django_txtest.scheduler.engine import Engine
+from django_txtest.scheduler.exchanges import count_exchanges
 from django_txtest.scheduler.explaining import Explainer
 from django_txtest.scheduler.exploration import (
     DefaultCount,
@@ -37,6 +38,9 @@ from django_txtest.scheduler.strategies import (
     Scheduler,
 )
 from django_txtest.scheduler.walk import Execution
+
+#: Of how many orders of twins an invariant is asked, at most, of one execution.
+MAX_EXCHANGES = 720
 
 #: An execution that failed, why, and what it came to.
 _Failed: TypeAlias = "tuple[Execution, Exception, Final | None]"
@@ -72,6 +76,12 @@ class Explorer:
         self._explainer = explainer
         self._progress = progress
         self._away = pins.away if pins else nullcontext
+        self._twins = find_twins(sessions)
+        # Each session draws numbers of its own where they are pinned.
+        if pins is not None or count_exchanges(self._twins) > MAX_EXCHANGES:
+            self._twins = (None,) * len(sessions)
+        #: How twins have to change places for the last execution to fail.
+        self._exchange: Sequence[int] | None = None
         self._judge: Judge
         #: What has to be given again for a replay.
         self._options: dict[str, Any] = {}
@@ -136,6 +146,8 @@ class Explorer:
             found.executions += 1
             found.history = execution.history
             found.depth = max(found.depth, len(execution.schedule))
+            if self._exchange is not None:
+                execution, error = self._make_exchange(execution, self._exchange)
             if error is not None:
                 if not isinstance(scheduler, ReplayScheduler):
                     if limits.stop_on_first:
@@ -151,10 +163,7 @@ class Explorer:
 
     def _program(self) -> Program:
         names = tuple(session.name for session in self._sessions)
-        # An invariant may ask which session it was that did something.
-        is_symmetric = isinstance(self._judge, SerialJudge)
-        twins = find_twins(self._sessions) if is_symmetric else (None,) * len(names)
-        return Program(names, twins, partial(explored, *self._where))
+        return Program(names, self._twins, partial(explored, *self._where))
 
     def _end(self, found: Exploration, scheduler: Scheduler) -> None:
         """Say what it means that the scheduler has no other schedule."""
@@ -183,7 +192,28 @@ class Explorer:
         self._start.leave()
         with self._away():
             execution = self._engine.execute(scheduler.choose, bound)
-        return execution, self._judge.judge(execution.results)
+        error = self._judge.judge(execution.results)
+        self._exchange = None
+        if error is None and scheduler.is_symmetric:
+            found = self._judge.exchange(execution.results, self._twins)
+            if found is not None:
+                self._exchange, error = found
+        return execution, error
+
+    def _make_exchange(
+        self, execution: Execution, order: Sequence[int]
+    ) -> tuple[Execution, Exception | None]:
+        """Make an execution with twins in each other's place."""
+        schedule = Schedule(
+            order.index(number) for number in execution.schedule.choices
+        )
+        for _ in range(TRIES):
+            scheduler = ReplayScheduler(schedule)
+            scheduler.begin()
+            execution, error = self._execute(scheduler)
+            if scheduler.lost is None:
+                return execution, error
+        raise NotDeterministic(f"{scheduler.lost} {NotDeterministic.REMEDY}")
 
     def _execute_serially(self, order: Sequence[int]) -> Results:
         self._start.begin()

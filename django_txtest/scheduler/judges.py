@@ -10,6 +10,7 @@ from typing import Any
 from django_txtest.exceptions import CallError, TxTestError
 from django_txtest.outcomes import Results
 from django_txtest.scheduler.calls import name_of
+from django_txtest.scheduler.exchanges import exchanged, exchanges
 from django_txtest.scheduler.exploration import summary
 from django_txtest.scheduler.oracle import MAX_SERIAL, Final, SerialOracle
 from django_txtest.scheduler.start import Start
@@ -44,6 +45,15 @@ class Judge(ABC):
     @abstractmethod
     def judge(self, results: Results) -> Exception | None:
         """Return why the execution that has just been made failed, if it did."""
+
+    def exchange(
+        self, results: Results, twins: Sequence[int | None]
+    ) -> tuple[Sequence[int], Exception] | None:
+        """Return how an execution that is well fails if twins change places.
+
+        That is for every session whose result it has then, and the error.
+        """
+        return None
 
     def change(self, before: Final | None) -> str | None:
         """Say what was otherwise when an execution failed before, where that counts."""
@@ -104,7 +114,7 @@ class InvariantJudge(Judge):
         super().__init__(start, names, run, ignore, ())
         self._invariant = invariant
         self._allow = allow
-        self._count = len(names)
+        self._names = names
         #: What is wrong with each serial order.
         self._problems: dict[tuple[int, ...], Exception | None] = {}
 
@@ -114,6 +124,16 @@ class InvariantJudge(Judge):
         if problem is not None:
             self.failed = self._oracle.final(results)
         return problem
+
+    def exchange(
+        self, results: Results, twins: Sequence[int | None]
+    ) -> tuple[Sequence[int], Exception] | None:
+        """Ask the invariant, which may ask who did what, of every other order."""
+        for order in exchanges(results, twins):
+            problem = self._problem(exchanged(results, order, self._names))
+            if problem is not None:
+                return order, problem
+        return None
 
     def _problem(self, results: Results) -> Exception | None:
         for result in results:
@@ -131,7 +151,7 @@ class InvariantJudge(Judge):
 
     def compare(self) -> str:
         """Say how it differs from the nearest serial order in which all is well."""
-        if self.failed is None or self._count > MAX_SERIAL or self.is_stuck:
+        if self.failed is None or len(self._names) > MAX_SERIAL or self.is_stuck:
             return ""
         self._start.begin()
         self._start.learn()

@@ -65,6 +65,8 @@ class Scheduler(ABC):
     #: Why an execution was none of those wanted, and does not count; else None. Where
     #: several sessions wait for one lock, it is up to the database who gets it.
     lost: str | None = None
+    #: Whether it leaves out schedules in which twins have but changed places.
+    is_symmetric = False
 
     def prepare(self, program: Program) -> None:  # noqa: B027 - few need it
         """Learn what is explored."""

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import math
+import random
 import unittest
-from itertools import count
+from itertools import count, permutations
 
 from django_txtest.exceptions import NotDeterministic
 from django_txtest.history import Event, History, Kind
@@ -60,6 +61,37 @@ def classes(schedules, sessions, ordered):
     return found
 
 
+def orbits(classes, twins):
+    """Return the same, where it makes no difference which twin did what."""
+    calls = []
+    for number, twin in enumerate(twins):
+        calls.append(number if twin is None else calls[twin])
+    exchanges = [
+        exchange
+        for exchange in permutations(range(len(twins)))
+        if [calls[n] for n in exchange] == calls
+    ]
+    return {
+        min(
+            tuple(
+                sorted(
+                    ((exchange[a], step), (exchange[b], later))
+                    for (a, step), (b, later) in each
+                )
+            )
+            for exchange in exchanges
+        )
+        for each in classes
+    }
+
+
+def order_matters(one, other):
+    """Tell whether two of the statements above, of two sessions, depend."""
+    if "SAVEPOINT" in (one[:9], other[:9]):
+        return False
+    return one[-1] == other[-1] and (one, other) != (READ, READ)
+
+
 class DporTests(unittest.TestCase):
     def test_what_does_not_depend_is_done_once(self):
         for sessions in (
@@ -70,9 +102,6 @@ class DporTests(unittest.TestCase):
             self.assertEqual(len(run_all(DporScheduler(), sessions)), 1, sessions)
 
     def test_one_of_each_that_can_differ(self):
-        def ordered(one, other):
-            return one[-1] == other[-1] and (one, other) != (READ, READ)
-
         for sessions in (
             [[READ, WRITE], [READ, WRITE]],
             [[READ, READ, WRITE], [WRITE, READ]],
@@ -81,8 +110,8 @@ class DporTests(unittest.TestCase):
         ):
             reduced = run_all(DporScheduler(), sessions)
             every = run_all(DfsScheduler(), sessions)
-            expected = classes(every, sessions, ordered)
-            self.assertEqual(classes(reduced, sessions, ordered), expected)
+            expected = classes(every, sessions, order_matters)
+            self.assertEqual(classes(reduced, sessions, order_matters), expected)
             self.assertEqual(len(reduced), len(expected), "some were made twice")
 
     def test_what_is_not_understood_is_made_in_every_order(self):
@@ -96,6 +125,30 @@ class DporTests(unittest.TestCase):
         self.assertEqual(len(reduced) * 6, len(every))
         for schedule in reduced:
             self.assertEqual(list(dict.fromkeys(schedule)), [0, 1, 2])
+
+    def test_twins_change_places_as_long_as_nothing_tells_them_apart(self):
+        sessions = [[READ, WRITE]] * 3
+        # In which order they write, and how many have written when each reads.
+        self.assertEqual(len(run_all(DporScheduler(), sessions, (None, 0, 1))), 6)
+        self.assertEqual(len(run_all(DporScheduler(), sessions)), 36)
+
+    def test_what_twins_can_do_is_done_once_by_any_of_them(self):
+        chance = random.Random(1)
+        statements = [READ, WRITE, WRITE_OTHER, "SAVEPOINT x"]
+        shapes = [(None, 0), (None, 0, 1), (None, 0, None), (None, None, 0)]
+        shapes += [(None, 0, 1, 2), (None, None, 0, 1), (None, 0, None, 2)]
+        for _ in range(40):
+            twins = chance.choice(shapes)
+            sessions = []
+            for twin in twins:
+                own = chance.choices(statements, k=chance.randint(1, 6 // len(twins)))
+                sessions.append(own if twin is None else sessions[twin])
+            every = run_all(DporScheduler(), sessions)
+            reduced = run_all(DporScheduler(), sessions, twins)
+            expected = orbits(classes(every, sessions, order_matters), twins)
+            found = orbits(classes(reduced, sessions, order_matters), twins)
+            self.assertEqual(found, expected, (sessions, twins))
+            self.assertEqual(len(reduced), len(expected), "some were made twice")
 
     def test_no_choice_differs_from_run_to_run(self):
         sessions = [[READ, WRITE], [READ, WRITE], [WRITE]]

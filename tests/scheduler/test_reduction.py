@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from itertools import permutations
 
 from django.db import connection
 from hypothesis import HealthCheck, assume, given, settings
 
 from django_txtest import DfsScheduler, DporScheduler, TxTestCase, explore
 from django_txtest.exceptions import NotDeterministic
-from django_txtest.scheduler.calls import Session, find_twins
 from tests.library.models import Book, Genre
 from tests.scheduler.programs import final_rows, programs
 from tests.utils import explores
@@ -33,15 +31,6 @@ several = settings(
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )
-
-
-class SymmetricDporScheduler(DporScheduler):
-    """Takes equal calls for interchangeable, whatever judges the outcomes."""
-
-    def prepare(self, program):
-        sessions = [Session(name, self.calls[name]) for name in program.sessions]
-        twins = find_twins(sessions)
-        super().prepare(type(program)(program.sessions, twins, program.databases))
 
 
 @explores
@@ -101,20 +90,6 @@ class ReductionTests(TxTestCase):
             self.assertFalse(found.keys() - expected.keys() - again.keys(), message)
             return
         self.assertLessEqual(reduced.executions, every.executions, message)
-        if len(set(calls)) < len(calls):
-            self.assertSameWithTwins(calls, level, expected)
-
-    def assertSameWithTwins(self, calls, level, expected):
-        scheduler = SymmetricDporScheduler()
-        scheduler.calls = {f"s{n}": call for n, call in enumerate(calls, start=1)}
-        found, _ = self.outcomes(scheduler, calls, level)
-        mirrored = set()
-        for outcome in found:
-            results, rows = eval(outcome)
-            for order in permutations(range(len(calls))):
-                if all(calls[n] is calls[m] for n, m in enumerate(order)):
-                    mirrored.add(repr(([results[n] for n in order], rows)))
-        self.assertEqual(mirrored, set(expected), f"{calls} at {level}")
 
     def check(self, level, programs):
         """Try programs; a function of Django's TestCase cannot be given any."""
