@@ -55,6 +55,8 @@ class Relation:
     sequences: Mapping[str, int] = field(default_factory=dict)
     #: Columns that are computed from others.
     generated: frozenset[str] = frozenset()
+    #: Columns by which some index may lead to rows; None if that is not known.
+    indexed: frozenset[str] | None = None
     #: The tables that a view shows; None for a table.
     shows: frozenset[str] | None = None
     #: Whether more happens than statements say: triggers, rules, policies, defaults

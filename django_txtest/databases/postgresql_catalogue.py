@@ -47,7 +47,11 @@ SELECT a.attrelid, a.attname, a.attgenerated <> '',
             WHEN t.oid IN (25, 1043) AND l.collisdeterministic IS NOT FALSE THEN 'text'
             WHEN t.oid = 2950 THEN 'uuid'
             WHEN t.oid = 16 THEN 'boolean' ELSE '' END,
-       s.oid, s.value
+       s.oid, s.value,
+       EXISTS (
+         SELECT FROM pg_index x WHERE x.indrelid = a.attrelid
+         AND (a.attnum = ANY (x.indkey) OR x.indexprs IS NOT NULL
+              OR x.indpred IS NOT NULL))
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -184,10 +188,13 @@ def _add_columns(found: dict[int, Relation], ask: Callable[[str], Rows]) -> None
     columns: dict[int, dict[str, str]] = defaultdict(dict)
     sequences: dict[int, dict[str, int]] = defaultdict(dict)
     generated: dict[int, set[str]] = defaultdict(set)
-    for oid, name, is_generated, kind, sequence, last_value in ask(_COLUMNS):
+    indexed: dict[int, set[str]] = defaultdict(set)
+    for oid, name, is_generated, kind, sequence, last_value, has_index in ask(_COLUMNS):
         columns[oid][plain(name)] = kind
         if is_generated:
             generated[oid].add(plain(name))
+        if has_index:
+            indexed[oid].add(plain(name))
         if sequence is not None:
             sequences[oid][plain(name)] = last_value
     for oid, relation in found.items():
@@ -196,6 +203,7 @@ def _add_columns(found: dict[int, Relation], ask: Callable[[str], Rows]) -> None
             columns=columns[oid],
             sequences=sequences[oid],
             generated=frozenset(generated[oid]),
+            indexed=frozenset(indexed[oid]),
         )
 
 

@@ -32,6 +32,8 @@ from django_txtest.scheduler.footprint import (
 
 #: An access in a database.
 Touch = tuple[str, Access]
+#: A database, a table and whether it is written; no table stands for an end.
+Watch = tuple[str, "str | None", bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +50,10 @@ class Effect:
     publishes: frozenset[Touch] = frozenset()
     #: The databases of which all that is committed becomes what a transaction reads.
     snapshots: frozenset[str] = frozenset()
-    #: What the server watches of a serializable transaction: a table of a database, and
-    #: whether it is written; of its end, no table.
-    watched: frozenset[tuple[str, str | None, bool]] = frozenset()
+    #: What the server watches of a serializable transaction.
+    watched: frozenset[Watch] = frozenset()
+    #: The same, where it makes no difference who was first as long as nobody ends.
+    watched_early: frozenset[Watch] = frozenset()
     #: What it does to SQLite's file: "read", "write", "commit", "end reading".
     files: frozenset[tuple[str, str]] = frozenset()
     #: Whether it may do anything.
@@ -119,7 +122,8 @@ class Dependency:
             or _see(other.reads, one.publishes)
             or _are_cut(one.snapshots, other.publishes)
             or _are_cut(other.snapshots, one.publishes)
-            or _are_watched(one, other)
+            or _are_watched(one.watched, other.watched | other.watched_early)
+            or _are_watched(one.watched_early, other.watched)
             or any(
                 mine == its and frozenset({done, doing}) in _FILE_CONFLICTS
                 for mine, done in one.files
@@ -152,12 +156,12 @@ def _are_cut(databases: Iterable[str], writes: Iterable[Touch]) -> bool:
     return not {database for database, _ in writes}.isdisjoint(databases)
 
 
-def _are_watched(one: Effect, other: Effect) -> bool:
+def _are_watched(one: Iterable[Watch], other: Iterable[Watch]) -> bool:
     return any(
         here == there
         and (table is None or its is None or (table == its and (write or writes)))
-        for here, table, write in one.watched
-        for there, its, writes in other.watched
+        for here, table, write in one
+        for there, its, writes in other
     )
 
 

@@ -11,35 +11,17 @@ from django_txtest.databases import get_database
 from django_txtest.databases.catalogue import Catalogue
 from django_txtest.history import Event, Kind
 from django_txtest.scheduler.dependency import ANYTHING, NOTHING, Effect, Touch
-from django_txtest.scheduler.footprint import ADVISORY, Access, Action, Footprint
+from django_txtest.scheduler.footprint import ADVISORY, Footprint
 from django_txtest.scheduler.statements import Statements
-
-#: The isolation levels in which a transaction reads from one snapshot.
-_BEGIN_WRITING = "begin immediately"
-_SNAPSHOT = {"REPEATABLE READ", "SERIALIZABLE"}
-
-
-@dataclass(frozen=True)
-class Explored:
-    """A database whose statements are explored.
-
-    `name` is the same for all aliases that lead to it.
-    """
-
-    name: str
-    catalogue: Catalogue
-    isolation_level: str
-
-
-@dataclass(frozen=True)
-class Transaction:
-    """What a transaction has done so far."""
-
-    accesses: frozenset[Access] = frozenset()
-    is_unknown: bool = False
-    has_snapshot: bool = False
-    #: That of the session.
-    is_strict: bool = False
+from django_txtest.scheduler.transactions import (
+    BEGIN_WRITING,
+    Explored,
+    Transaction,
+    of_commit,
+    of_end,
+    of_statement,
+    tables_read_whole,
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +92,18 @@ class Effects:
             if any(event.kind is not Kind.WAITS for event in own):
                 moved.add(name)
                 effect = self._merge(effect, self._advance(name, own))
+        if effect.is_unknown or any(table is None for _, table, _ in effect.watched):
+            self._make_late()
         return effect, frozenset(moved)
+
+    def _make_late(self) -> None:
+        """Note for the transactions that have begun that one has ended."""
+        for name, session in self._sessions.items():
+            transactions = tuple(
+                (alias, replace(each, is_late=each.has_snapshot))
+                for alias, each in session.transactions
+            )
+            self._sessions[name] = replace(session, transactions=transactions)
 
     def _merge(self, one: Effect, other: Effect) -> Effect:
         # Each is one object, so that what depends on it can be remembered.
@@ -171,16 +164,17 @@ class Effects:
         transaction = session.of(event.alias) or Transaction()
         transaction = replace(transaction, is_strict=session.is_strict)
         if kind is not Kind.STATEMENT:
-            return session, _of_commit(database, transaction, kind)
-        effect = _of_statement(database, transaction, footprint, is_inside=is_inside)
+            return session, of_commit(database, transaction, kind)
+        effect = of_statement(database, transaction, footprint, is_inside=is_inside)
         if is_inside and not footprint.control:
             transaction = replace(
                 transaction,
                 accesses=transaction.accesses | frozenset(footprint.accesses),
                 is_unknown=transaction.is_unknown or bool(footprint.unknown),
                 has_snapshot=True,
+                whole=transaction.whole | tables_read_whole(footprint),
             )
-        if footprint.control == _BEGIN_WRITING:
+        if footprint.control == BEGIN_WRITING:
             transaction = replace(transaction, is_unknown=True)
         if is_inside:
             session = session.put(event.alias, transaction)
@@ -206,7 +200,7 @@ class Effects:
         if kind is Kind.STATEMENT:
             before = transaction or Transaction(is_strict=session.is_strict)
             # Again, as it may be that it has only now got where others are.
-            effect = _of_statement(database, before, footprint, is_inside=is_inside)
+            effect = of_statement(database, before, footprint, is_inside=is_inside)
         is_end = kind is not Kind.STATEMENT or not is_inside
         if not is_inside:
             transaction = Transaction(
@@ -219,7 +213,7 @@ class Effects:
         is_undone = is_error or footprint.control == "rollback to"
         if is_end or is_undone:
             is_committed = not is_error and kind is not Kind.ROLLBACK
-            effect |= _of_end(
+            effect |= of_end(
                 database, transaction, is_published=is_committed and is_end
             )
         if is_end:
@@ -230,7 +224,7 @@ class Effects:
         """Return what the end of its call does."""
         effect = NOTHING
         for alias, transaction in session.transactions:
-            effect |= _of_end(self.databases[alias], transaction, is_published=False)
+            effect |= of_end(self.databases[alias], transaction, is_published=False)
         if session.kept:
             effect |= Effect(frees=session.kept, is_used=True)
         return _Session(), effect
@@ -260,119 +254,6 @@ def _shape(event: Event) -> _Key:
         return event.kind, event.alias
     params = repr(event.params)
     return event.kind, event.alias, event.sql, params, event.in_transaction
-
-
-def _of_statement(
-    database: Explored,
-    transaction: Transaction,
-    footprint: Footprint,
-    *,
-    is_inside: bool,
-) -> Effect:
-    if database.catalogue.vendor == "sqlite":
-        return _on_file(database, footprint)
-    if footprint.unknown:
-        return ANYTHING
-    level = "SERIALIZABLE" if transaction.is_strict else database.isolation_level
-    now = {a for a in footprint.accesses if _is_now(a, transaction, is_inside)}
-    is_fresh = level not in _SNAPSHOT or not is_inside or transaction.is_strict
-    watched: frozenset[tuple[str, str | None, bool]] = frozenset()
-    if level == "SERIALIZABLE":
-        watched = frozenset((database.name, a.table, a.is_write) for a in now)
-    takes_snapshot = is_inside and (
-        transaction.is_strict or (level in _SNAPSHOT and not transaction.has_snapshot)
-    )
-    if footprint.control or not (footprint.accesses or takes_snapshot):
-        return NOTHING
-    return Effect(
-        wants=_in(database, (a for a in now if a.lock is not None)),
-        reads=_in(database, _reads(now, is_fresh=is_fresh)),
-        snapshots=frozenset({database.name} if takes_snapshot else ()),
-        watched=watched,
-        is_used=True,
-    )
-
-
-def _is_now(access: Access, transaction: Transaction, is_inside: bool) -> bool:
-    return not access.at_commit or not is_inside or transaction.is_strict
-
-
-def _reads(accesses: Iterable[Access], *, is_fresh: bool) -> Iterable[Access]:
-    """Return what reads of the present, whatever the snapshot is."""
-    accesses = list(accesses)
-    found = {(a.table, a.where) for a in accesses if a.action is Action.READ}
-    for access in accesses:
-        if access.action is Action.INSERT or access.table == ADVISORY:
-            continue
-        if not (is_fresh or access.foreign_key is not None):
-            continue
-        if access.action is Action.UPDATE:
-            if (access.table, access.where) in found:
-                continue
-            access = replace(access, columns=None)
-        yield access
-
-
-def _of_commit(database: Explored, transaction: Transaction, kind: Kind) -> Effect:
-    """Return what is checked before a transaction is committed."""
-    if kind is not Kind.COMMIT or database.catalogue.vendor == "sqlite":
-        return NOTHING
-    catalogue = database.catalogue
-    late = set()
-    for access in transaction.accesses:
-        relation = catalogue.relation(access.table)
-        is_late = relation is not None and any(u.is_deferred for u in relation.uniques)
-        if access.at_commit or (access.is_write and is_late):
-            late.add(access)
-    if not late:
-        return NOTHING
-    return Effect(
-        wants=_in(database, (a for a in late if a.lock is not None)),
-        reads=_in(database, _reads(late, is_fresh=True)),
-        is_used=True,
-    )
-
-
-def _of_end(
-    database: Explored, transaction: Transaction, *, is_published: bool
-) -> Effect:
-    name = database.name
-    if database.catalogue.vendor == "sqlite":
-        has_written = transaction.is_unknown or any(
-            a.is_write for a in transaction.accesses
-        )
-        done = "commit" if has_written else "end reading"
-        if not (has_written or transaction.accesses):
-            return NOTHING
-        return Effect(files=frozenset({(name, done)}), is_used=True)
-    if transaction.is_unknown:
-        return ANYTHING
-    if not transaction.accesses:
-        return NOTHING
-    is_watched = database.isolation_level == "SERIALIZABLE" or transaction.is_strict
-    return Effect(
-        frees=_in(database, (a for a in transaction.accesses if a.lock is not None)),
-        publishes=_in(
-            database, (a for a in transaction.accesses if a.is_write and is_published)
-        ),
-        watched=frozenset({(name, None, True)} if is_watched else ()),
-        is_used=True,
-    )
-
-
-def _on_file(database: Explored, footprint: Footprint) -> Effect:
-    name = database.name
-    if footprint.unknown:
-        return ANYTHING
-    if footprint.control == _BEGIN_WRITING or footprint.writes:
-        return Effect(files=frozenset({(name, "write")}), is_used=True)
-    if footprint.accesses:
-        return Effect(files=frozenset({(name, "read")}), is_used=True)
-    return NOTHING
-
-
-def _in(database: Explored, accesses: Iterable[Access]) -> frozenset[Touch]:
-    return frozenset((database.name, access) for access in accesses)
 
 
 def explored(

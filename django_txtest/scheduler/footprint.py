@@ -73,6 +73,8 @@ class Access:
     #: Whether it goes on without the rows, or with an error, that others have locked.
     skips_locked: bool = False
     is_nowait: bool = False
+    #: Whether it looks at every row of the table.
+    is_whole: bool = False
     #: The foreign key that it is done for, if the statement does not say it.
     foreign_key: ForeignKey | None = None
     #: Whether it is done at the commit.

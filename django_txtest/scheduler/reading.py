@@ -95,6 +95,7 @@ class Reader:
         conditions = list(conditions_of(select))
         aggregated = is_in_any_order(select)
         locked, lock, wait = locks_of(select)
+        is_whole = locked is None and self._looks_at_all(select, sources)
         if locked is not None and any(
             isinstance(each, exp.Subquery) for each in sources_of(select)
         ):
@@ -110,6 +111,7 @@ class Reader:
                 lock=lock if is_locked else None,
                 skips_locked=is_locked and wait is False,
                 is_nowait=is_locked and wait is True,
+                is_whole=is_whole,
             )
             yield from self._shown(Template(access, where, {}, aggregated))
 
@@ -256,6 +258,25 @@ class Reader:
             if relation.is_opaque_to_read:
                 yield Template(replace(template.access, table=name), {}, {})
             left += relation.shows
+
+    def _looks_at_all(self, select: Any, sources: Sequence[tuple[str, str]]) -> bool:
+        """Tell whether the server has to look at every row: nothing leads to some."""
+        if select is not self._statement or len(sources) != 1:
+            return False
+        others = (exp.Subquery, exp.Join, exp.Limit, exp.Fetch, exp.TableSample)
+        queries = list(select.find_all(exp.Select, exp.Table))
+        if len(queries) > 2 or select.find(*others) is not None:
+            return False
+        relation = self._catalogue.relation(sources[0][1])
+        if relation is None or relation.indexed is None or relation.shows is not None:
+            return False
+        # To the least or the greatest value of a column, an index leads, too.
+        asked = {
+            plain(column.name)
+            for column in select.find_all(exp.Column)
+            if column.find_ancestor(exp.Where, exp.AggFunc) is not None
+        }
+        return asked.isdisjoint(relation.indexed)
 
     def _columns_of(self, table: str) -> Iterable[str]:
         relation = self._catalogue.relation(table)

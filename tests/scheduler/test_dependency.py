@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from django_txtest.history import Event, Kind
 from django_txtest.scheduler.dependency import Dependency
-from django_txtest.scheduler.effects import Effects, Explored
+from django_txtest.scheduler.effects import Effects
+from django_txtest.scheduler.transactions import Explored
 from tests.scheduler.test_statements import catalogue
 
 READ = "SELECT copies FROM book WHERE id = 1"
@@ -14,6 +15,7 @@ READ_NAME = "SELECT name FROM book WHERE id = 1"
 READ_ALL = "SELECT id FROM book WHERE copies > 1"
 WRITE = "UPDATE book SET copies = 5 WHERE id = 1"
 WRITE_OTHER = "UPDATE book SET copies = 5 WHERE id = 2"
+COUNT = "SELECT COUNT(*) FROM book WHERE available"
 LOCK = "SELECT copies FROM book WHERE id = 1 FOR UPDATE"
 DELETE = "DELETE FROM book WHERE id = 1"
 INSERT = "INSERT INTO book (name) VALUES ('x')"
@@ -202,6 +204,36 @@ class SerializableTests(SnapshotTests):
         self.assertDepend([READ_OTHER, READ], [READ, WRITE])
         self.assertIndependent([READ_OTHER, READ], [READ, READ])
         self.assertDepend([READ_OTHER, READ], [LEND, "COMMIT"])
+
+    def test_who_reads_all_meets_all_that_others_write(self):
+        self.assertIndependent([COUNT, "..."], [INSERT, "..."])
+        self.assertIndependent([COUNT, "..."], [COUNT, WRITE, "..."])
+        self.assertIndependent([COUNT, WRITE, "..."], [COUNT, WRITE_OTHER, "..."])
+        self.assertDepend([COUNT, WRITE, "..."], [COUNT, WRITE, "..."])
+        self.assertDepend([COUNT, "..."], [WRITE, "COMMIT"])
+        self.assertDepend([COUNT, "COMMIT"], [COUNT, "COMMIT"])
+        # An index leads to a row, and only who writes later sees who read there.
+        self.assertDepend([READ, "..."], [INSERT, "..."])
+        self.assertIndependent([COUNT, "..."], [WRITE, "..."])
+        self.assertDepend([COUNT, WRITE, "..."], [WRITE_OTHER, "..."])
+
+    def test_after_an_end_it_makes_a_difference_who_was_first(self):
+        effects = Effects(self.explored)
+
+        def made(name, sql):
+            event = Event(name, Kind.STATEMENT, sql=sql, in_transaction=True)
+            return effects.of_step([event])[0]
+
+        early = [made("s1", COUNT), made("s2", COUNT)]
+        self.assertFalse(self.depend(early[0], made("s2", INSERT)))
+        made("s3", COUNT)
+        effects.of_step([Event("s3", Kind.COMMIT)])
+        late = [made("s1", COUNT), made("s2", INSERT)]
+        self.assertTrue(self.depend(*late))
+        self.assertTrue(self.depend(made("s1", WRITE), made("s2", WRITE_OTHER)))
+        new = made("s3", COUNT)
+        self.assertTrue(self.depend(new, late[1]))
+        self.assertFalse(self.depend(new, made("s4", INSERT)))
 
 
 class SQLiteTests(DependencyTestCase):

@@ -19,6 +19,7 @@ BOOKS = Relation(
     ("id",),
     (Unique(("id",)), Unique(("name",))),
     {"id": 9},
+    indexed=frozenset({"id", "name"}),
 )
 LOANS = Relation(
     "loan",
@@ -49,6 +50,29 @@ class StatementTests(unittest.TestCase):
         self.assertEqual(footprint.unknown, "")
         [access] = footprint.accesses
         return access
+
+    def test_what_looks_at_every_row(self):
+        for sql, is_whole in {
+            "SELECT COUNT(*) FROM book": True,
+            "SELECT id, name FROM book b WHERE b.copies > 1 AND available": True,
+            "SELECT MAX(copies) FROM book ORDER BY id": True,
+            "SELECT MAX(id) FROM book": False,
+            "SELECT copies FROM book WHERE name > 'x'": False,
+            "SELECT copies FROM book WHERE copies = 1 LIMIT 1": False,
+            "SELECT copies FROM book WHERE copies = 1 FOR UPDATE": False,
+            "SELECT note FROM loan": False,  # whose indexes are not known
+            "SELECT 1 FROM book WHERE EXISTS (SELECT 1 FROM book c)": False,
+            "SELECT 1 FROM book b, book c": False,
+            "SELECT 1 FROM book b JOIN book c ON b.copies = c.copies": False,
+            "SELECT 1 FROM book UNION SELECT 2 FROM book": False,
+            "SELECT 1 FROM book TABLESAMPLE SYSTEM (1)": False,
+            "WITH b AS (SELECT copies FROM book) SELECT copies FROM b": False,
+            "UPDATE book SET copies = 1 WHERE copies = 2": False,
+        }.items():
+            footprint = self.footprint(sql)
+            self.assertEqual(footprint.unknown, "", sql)
+            found = {access.is_whole for access in footprint.accesses}
+            self.assertEqual(found, {is_whole}, sql)
 
     def test_reads(self):
         access = self.one('SELECT "b"."copies" FROM "book" "b" WHERE "b"."id" = %s', 1)

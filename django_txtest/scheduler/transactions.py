@@ -1,0 +1,173 @@
+"""What statements, and the ends of transactions, do to the sessions of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from django_txtest.databases.catalogue import Catalogue
+from django_txtest.history import Kind
+from django_txtest.scheduler.dependency import ANYTHING, NOTHING, Effect, Touch, Watch
+from django_txtest.scheduler.footprint import ADVISORY, Access, Action, Footprint
+
+BEGIN_WRITING = "begin immediately"
+#: The isolation levels in which a transaction reads from one snapshot.
+_SNAPSHOT = {"REPEATABLE READ", "SERIALIZABLE"}
+
+
+@dataclass(frozen=True)
+class Explored:
+    """A database whose statements are explored.
+
+    `name` is the same for all aliases that lead to it.
+    """
+
+    name: str
+    catalogue: Catalogue
+    isolation_level: str
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """What a transaction has done so far."""
+
+    accesses: frozenset[Access] = frozenset()
+    is_unknown: bool = False
+    has_snapshot: bool = False
+    #: The tables of which it has read every row.
+    whole: frozenset[str] = frozenset()
+    #: Whether another one has ended since, of which the server remembers what it did.
+    is_late: bool = False
+    #: That of the session.
+    is_strict: bool = False
+
+
+def of_statement(
+    database: Explored,
+    transaction: Transaction,
+    footprint: Footprint,
+    *,
+    is_inside: bool,
+) -> Effect:
+    """Return what a statement does, but for the end of its transaction.
+
+    :param is_inside: whether that is another step.
+    """
+    if database.catalogue.vendor == "sqlite":
+        return _on_file(database, footprint)
+    if footprint.unknown:
+        return ANYTHING
+    level = "SERIALIZABLE" if transaction.is_strict else database.isolation_level
+    now = {a for a in footprint.accesses if _is_now(a, transaction, is_inside)}
+    is_fresh = level not in _SNAPSHOT or not is_inside or transaction.is_strict
+    takes_snapshot = is_inside and (
+        transaction.is_strict or (level in _SNAPSHOT and not transaction.has_snapshot)
+    )
+    watched: set[Watch] = set()
+    early: set[Watch] = set()
+    if level == "SERIALIZABLE":
+        watched = {(database.name, a.table, a.is_write) for a in now}
+        if takes_snapshot:  # it is decided which transactions are at the same time
+            watched.add((database.name, "", False))
+    if is_inside and not (transaction.is_late or transaction.is_strict):
+        # Who has read all of a table has read what others write to it, before or after.
+        whole = transaction.whole | tables_read_whole(footprint)
+        early = {each for each in watched if each[2] or each[1] in whole | {""}}
+    if footprint.control or not (footprint.accesses or takes_snapshot):
+        return NOTHING
+    return Effect(
+        wants=_in(database, (a for a in now if a.lock is not None)),
+        reads=_in(database, _reads(now, is_fresh=is_fresh)),
+        snapshots=frozenset({database.name} if takes_snapshot else ()),
+        watched=frozenset(watched - early),
+        watched_early=frozenset(early),
+        is_used=True,
+    )
+
+
+def tables_read_whole(footprint: Footprint) -> frozenset[str]:
+    """Return the tables of which a statement looks at every row."""
+    return frozenset(a.table for a in footprint.accesses if a.is_whole)
+
+
+def _is_now(access: Access, transaction: Transaction, is_inside: bool) -> bool:
+    return not access.at_commit or not is_inside or transaction.is_strict
+
+
+def _reads(accesses: Iterable[Access], *, is_fresh: bool) -> Iterable[Access]:
+    """Return what reads of the present, whatever the snapshot is."""
+    accesses = list(accesses)
+    found = {(a.table, a.where) for a in accesses if a.action is Action.READ}
+    for access in accesses:
+        if access.action is Action.INSERT or access.table == ADVISORY:
+            continue
+        if not (is_fresh or access.foreign_key is not None):
+            continue
+        if access.action is Action.UPDATE:
+            if (access.table, access.where) in found:
+                continue
+            access = replace(access, columns=None)
+        yield access
+
+
+def of_commit(database: Explored, transaction: Transaction, kind: Kind) -> Effect:
+    """Return what is checked before a transaction is committed."""
+    if kind is not Kind.COMMIT or database.catalogue.vendor == "sqlite":
+        return NOTHING
+    catalogue = database.catalogue
+    late = set()
+    for access in transaction.accesses:
+        relation = catalogue.relation(access.table)
+        is_late = relation is not None and any(u.is_deferred for u in relation.uniques)
+        if access.at_commit or (access.is_write and is_late):
+            late.add(access)
+    if not late:
+        return NOTHING
+    return Effect(
+        wants=_in(database, (a for a in late if a.lock is not None)),
+        reads=_in(database, _reads(late, is_fresh=True)),
+        is_used=True,
+    )
+
+
+def of_end(
+    database: Explored, transaction: Transaction, *, is_published: bool
+) -> Effect:
+    """Return what the end of a transaction does, or a rollback of its last part."""
+    name = database.name
+    if database.catalogue.vendor == "sqlite":
+        has_written = transaction.is_unknown or any(
+            a.is_write for a in transaction.accesses
+        )
+        done = "commit" if has_written else "end reading"
+        if not (has_written or transaction.accesses):
+            return NOTHING
+        return Effect(files=frozenset({(name, done)}), is_used=True)
+    if transaction.is_unknown:
+        return ANYTHING
+    if not transaction.accesses:
+        return NOTHING
+    is_watched = database.isolation_level == "SERIALIZABLE" or transaction.is_strict
+    return Effect(
+        frees=_in(database, (a for a in transaction.accesses if a.lock is not None)),
+        publishes=_in(
+            database, (a for a in transaction.accesses if a.is_write and is_published)
+        ),
+        watched=frozenset({(name, None, True)} if is_watched else ()),
+        is_used=True,
+    )
+
+
+def _on_file(database: Explored, footprint: Footprint) -> Effect:
+    name = database.name
+    if footprint.unknown:
+        return ANYTHING
+    if footprint.control == BEGIN_WRITING or footprint.writes:
+        return Effect(files=frozenset({(name, "write")}), is_used=True)
+    if footprint.accesses:
+        return Effect(files=frozenset({(name, "read")}), is_used=True)
+    return NOTHING
+
+
+def _in(database: Explored, accesses: Iterable[Access]) -> frozenset[Touch]:
+    return frozenset((database.name, access) for access in accesses)
