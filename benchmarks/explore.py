@@ -124,6 +124,7 @@ def compare(options: argparse.Namespace, server: dict[str, Any]) -> dict[str, An
     """Explore each case with ours and with the peer, and print a line for each."""
     from django.db import connection
 
+    from benchmarks.explore_many import many
     from benchmarks.explore_speed import speed
     from benchmarks.project.cases import CASES
 
@@ -132,7 +133,7 @@ def compare(options: argparse.Namespace, server: dict[str, Any]) -> dict[str, An
     has_peer = importlib.util.find_spec(PEER) is not None
     if not has_peer:
         print(f"{PEER} is not installed: it has no wheel for this platform.")
-    figures: dict[str, Any] = {"speed": speed(), "cases": []}
+    figures: dict[str, Any] = {"speed": speed(), "many": many(), "cases": []}
     print(
         f"\n{'':34}{'':9}{'ours':^44}{PEER:^44}\n{'case':34}{'sessions':>8} "
         + f"{'verdict':>14}{'of':>6}{'s':>7}{'ms each':>9}{'of CPU':>8}" * 2
@@ -158,6 +159,7 @@ def compare(options: argparse.Namespace, server: dict[str, Any]) -> dict[str, An
 
 def ours(case: Any, sessions: int) -> dict[str, Any]:
     """Explore a case as a user would: with as few arguments as it takes."""
+    from benchmarks.explore_many import own_time
     from benchmarks.project.everyday import prepare, sent
     from django_txtest import explore
 
@@ -166,13 +168,15 @@ def ours(case: Any, sessions: int) -> dict[str, Any]:
     if case.by_invariant:
         options = {"invariant": case.holds, "setup": sent.clear}
     began = time.perf_counter()
-    found = explore(
-        *case.calls(sessions),
-        isolation_level=case.isolation_level,
-        max_executions=1_000_000,
-        max_time=LIMIT,
-        **options,
-    )
+    with own_time() as own:
+        found = explore(
+            *case.calls(sessions),
+            isolation_level=case.isolation_level,
+            max_executions=1_000_000,
+            max_time=LIMIT,
+            **options,
+        )
+    seconds = time.perf_counter() - began
     verdict = "proved" if found.exhausted else "cut"
     if found.failures:
         verdict = "found" if case.is_racy else "wrongly flagged"
@@ -182,7 +186,8 @@ def ours(case: Any, sessions: int) -> dict[str, Any]:
         "verdict": verdict,
         "exhausted": found.exhausted,
         "executions": found.executions,
-        "seconds": time.perf_counter() - began,
+        "seconds": seconds,
+        "own": own.seconds / seconds,
         "error": str(found.failure.error) if found.failure else "",
     } | sustained(case, sessions)
 
@@ -300,6 +305,11 @@ def summarize(rows: list[dict[str, Any]]) -> None:
                 f"{len(fixed)} cures {good}; the slowest is {slowest['case']!r}, in "
                 f"{slowest[who]['seconds']:.2f} s."
             )
+    own = sorted(row["ours"]["own"] for row in rows) or [0.0]
+    print(
+        f"The scheduler and the comparison took {statistics.median(own):.1%} of ours "
+        f"in the median, and {own[-1]:.1%} at most."
+    )
     both = [(row["ours"], row["peer"]) for row in rows if row.get("times")]
     if both:
         for name, what in (("ms", "second"), ("cpu", "second of CPU")):

@@ -75,6 +75,11 @@ def all_were_counted(results: list[Any]) -> bool:
     return Counter.objects.get(pk=1).value == len(results)
 
 
+def each_paid(results: list[Any]) -> bool:
+    """Tell whether there is a payment of each call."""
+    return Payment.objects.count() == len(results)
+
+
 def one_mail(results: list[Any]) -> bool:
     """Tell whether the mail was sent once."""
     return len(sent) == 1
@@ -115,6 +120,18 @@ def take_locked_by_another_lookup(number: int) -> None:
     account = Account.objects.select_for_update().get(**lookup)
     account.balance -= 1
     account.save(update_fields=["balance"])
+
+
+def take_one_locked() -> None:
+    """Do the same as everybody else."""
+    take_locked(0)
+
+
+@transaction.atomic
+def look_and_take() -> None:
+    """Read the row, then take one in the database."""
+    Account.objects.get(pk=1)
+    take_in_the_database(0)
 
 
 def take_either_way(number: int) -> None:
@@ -226,6 +243,20 @@ def update_both(number: int) -> None:
     """Update two rows, in another order in every second session."""
     for pk in (1, 2) if number % 2 else (2, 1):
         Account.objects.filter(pk=pk).update(balance=F("balance") - 1)
+
+
+@transaction.atomic
+def update_both_in_order() -> None:
+    """Update two rows, in the same order everywhere."""
+    for pk in (1, 2):
+        Account.objects.filter(pk=pk).update(balance=F("balance") - 1)
+
+
+@transaction.atomic
+def pay_and_count() -> None:
+    """Refer to a row, and read the table of those who do."""
+    Payment.objects.create(account_id=1)
+    Payment.objects.count()
 
 
 def withdraw_if_it_looks_enough(number: int) -> str:
