@@ -98,7 +98,10 @@ class DporScheduler(Scheduler):
 
         :raises NotDeterministic: if one could not be followed, again and again.
         """
-        if self.lost is not None:
+        if self._effects.was_wrong:
+            self._path.clear()
+            self._tries = 0
+        elif self.lost is not None:
             self._tries += 1
             if self._tries == TRIES or self._rebased == MOST_REBASED:
                 raise NotDeterministic(f"{self.lost} {NotDeterministic.REMEDY}")

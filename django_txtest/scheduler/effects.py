@@ -11,7 +11,7 @@ from django_txtest.databases import get_database
 from django_txtest.databases.catalogue import Catalogue
 from django_txtest.history import Event, Kind
 from django_txtest.scheduler.dependency import ANYTHING, NOTHING, Effect, Touch
-from django_txtest.scheduler.footprint import ADVISORY, Footprint
+from django_txtest.scheduler.footprint import ADVISORY, Access, Footprint, writes_key
 from django_txtest.scheduler.statements import Statements
 from django_txtest.scheduler.transactions import (
     BEGIN_WRITING,
@@ -69,10 +69,20 @@ class Effects:
     _statements: dict[str, Statements] = field(default_factory=dict)
     _footprints: dict[tuple[str, str, str], Footprint] = field(default_factory=dict)
     _merged: dict[tuple[Effect, Effect], Effect] = field(default_factory=dict)
+    #: Tables of which it was taken that their rows and keys stay those that they are,
+    #: and those of which that is not so; None stands for all.
+    _steady: set[tuple[str, str] | None] = field(default_factory=set)
+    _changing: set[tuple[str, str] | None] = field(default_factory=set)
+    #: Whether that was a mistake: what was said of steps may be too little.
+    was_wrong: bool = False
 
     def begin(self) -> None:
         """Begin another execution."""
         self._sessions = {}
+        if self.was_wrong:
+            self._known.clear()
+            self._steady.clear()
+            self.was_wrong = False
 
     def of_step(self, events: Sequence[Event]) -> tuple[Effect, frozenset[str]]:
         """Return what a step does, and which sessions it is a step of.
@@ -157,6 +167,7 @@ class Effects:
         is_inside = event.in_transaction or begins or kind is not Kind.STATEMENT
         session = replace(session, waits_in=(kind, event.alias, footprint, is_inside))
         database = self.databases.get(event.alias)
+        self._learn(database, footprint)
         if database is None:
             return session, ANYTHING
         if footprint.unknown:
@@ -201,6 +212,10 @@ class Effects:
             before = transaction or Transaction(is_strict=session.is_strict)
             # Again, as it may be that it has only now got where others are.
             effect = of_statement(database, before, footprint, is_inside=is_inside)
+            if transaction is not None:
+                locked = transaction.locked | self._locked(database, footprint)
+                transaction = replace(transaction, locked=locked)
+                session = session.put(alias, transaction)
         is_end = kind is not Kind.STATEMENT or not is_inside
         if not is_inside:
             transaction = Transaction(
@@ -216,9 +231,38 @@ class Effects:
             effect |= of_end(
                 database, transaction, is_published=is_committed and is_end
             )
+            transaction = replace(transaction, locked=frozenset())
+            session = session.put(alias, transaction)
         if is_end:
             session = session.put(alias, None)
         return session, effect
+
+    def _learn(self, database: Explored | None, footprint: Footprint) -> None:
+        """Take note of tables whose rows or keys a statement may change."""
+        changing: set[tuple[str, str] | None] = set()
+        if database is None or footprint.unknown:
+            changing.add(None)
+        else:
+            for access in footprint.writes:
+                relation = database.catalogue.relation(access.table)
+                if relation is None or writes_key(access, relation):
+                    changing.add((database.name, access.table))
+        self._changing |= changing
+        if None in changing:
+            self.was_wrong |= bool(self._steady)
+        self.was_wrong |= not self._steady.isdisjoint(changing)
+
+    def _locked(self, database: Explored, footprint: Footprint) -> frozenset[Access]:
+        """Return by what a statement has locked rows that there have always been."""
+        if None in self._changing:
+            return frozenset()
+        found = {
+            access
+            for access in footprint.locks
+            if access.is_exact and (database.name, access.table) not in self._changing
+        }
+        self._steady |= {(database.name, access.table) for access in found}
+        return frozenset(found)
 
     def _end(self, session: _Session) -> tuple[_Session, Effect]:
         """Return what the end of its call does."""

@@ -73,6 +73,8 @@ class Access:
     #: Whether it goes on without the rows, or with an error, that others have locked.
     skips_locked: bool = False
     is_nowait: bool = False
+    #: Whether it is about each row that `where` tells of, and about no others.
+    is_exact: bool = False
     #: Whether it looks at every row of the table.
     is_whole: bool = False
     #: The foreign key that it is done for, if the statement does not say it.
@@ -169,6 +171,35 @@ def is_one_row(relation: Relation | None, where: Pins) -> bool:
     }
     return any(
         unique.columns and unique.is_total and single.issuperset(unique.columns)
+        for unique in relation.uniques
+    )
+
+
+def is_of_row_locked(access: Access, other: Access, relation: Relation) -> bool:
+    """Tell whether an access is of a row that another one has locked for it already.
+
+    Where that was not there, there must still be none.
+    """
+    if access.action not in (Action.LOCK, Action.UPDATE) or access.lock is None:
+        return False
+    if other.table != access.table or other.lock is None or other.lock < access.lock:
+        return False
+    if access.skips_locked or access.is_nowait or writes_key(access, relation):
+        return False
+    if other.skips_locked or not other.is_exact:
+        return False
+    named = {column for column, _ in other.where}
+    is_key = any(set(unique.columns) == named for unique in relation.uniques)
+    is_same = set(other.where) <= set(access.where)
+    return is_key and is_same and is_one_row(relation, other.where)
+
+
+def writes_key(access: Access, relation: Relation) -> bool:
+    """Tell whether an access may give a row another key, or make one."""
+    if access.action is not Action.UPDATE:
+        return access.action is Action.INSERT
+    return access.columns is None or any(
+        not unique.columns or not access.columns.isdisjoint(unique.columns)
         for unique in relation.uniques
     )
 

@@ -103,6 +103,7 @@ class Reader:
         for alias, table in sources:
             columns = self._columns_read(alias, table)
             where = self._terms(conditions, alias, table, len(sources))
+            is_exact = self._is_exact(select, where, conditions)
             is_locked = locked is not None and (not locked or alias in locked)
             access = Access(
                 table,
@@ -111,6 +112,7 @@ class Reader:
                 lock=lock if is_locked else None,
                 skips_locked=is_locked and wait is False,
                 is_nowait=is_locked and wait is True,
+                is_exact=is_exact,
                 is_whole=is_whole,
             )
             yield from self._shown(Template(access, where, {}, aggregated))
@@ -180,13 +182,14 @@ class Reader:
             written.add(column)
             after[column] = (value_of(each.expression) or not_known,)
         columns = self._with_generated(table, written)
+        where = self._terms(conditions, alias, table, len(others) + 1)
         access = Access(
             table,
             Action.UPDATE,
             columns=columns,
             lock=self._lock_of_update(table, columns),
+            is_exact=self._is_exact(update, where, conditions),
         )
-        where = self._terms(conditions, alias, table, len(others) + 1)
         yield Template(access, where, after)
         read = self._columns_read(alias, table)
         yield Template(Access(table, Action.READ, columns=read), where, {})
@@ -258,6 +261,19 @@ class Reader:
             if relation.is_opaque_to_read:
                 yield Template(replace(template.access, table=name), {}, {})
             left += relation.shows
+
+    def _is_exact(self, node: Any, where: Terms, conditions: Sequence[Any]) -> bool:
+        """Tell whether a statement has no conditions but those on its one table."""
+        others = (exp.Subquery, exp.Join, exp.Offset, exp.Fetch, exp.TableSample)
+        limit = node.args.get("limit")
+        return (
+            node is self._statement
+            and len(where) == len(conditions)
+            and len(list(node.find_all(exp.Table))) == 1
+            and len(list(node.find_all(exp.Select))) <= 1
+            and node.find(*others) is None
+            and (limit is None or limit.expression.name.strip("0").isdecimal())
+        )
 
     def _looks_at_all(self, select: Any, sources: Sequence[tuple[str, str]]) -> bool:
         """Tell whether the server has to look at every row: nothing leads to some."""

@@ -108,6 +108,8 @@ class Statements:
         where = _bind(template.where, params, relation)
         after = _bind(template.after, params, relation)
         access = template.access
+        if len(where) < len(template.where):
+            access = replace(access, is_exact=False)
         match access.action:
             case Action.INSERT if relation is not None:
                 for column, value in relation.sequences.items():

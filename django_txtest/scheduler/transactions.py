@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 from django_txtest.databases.catalogue import Catalogue
 from django_txtest.history import Kind
 from django_txtest.scheduler.dependency import ANYTHING, NOTHING, Effect, Touch, Watch
-from django_txtest.scheduler.footprint import ADVISORY, Access, Action, Footprint
+from django_txtest.scheduler.footprint import (
+    ADVISORY,
+    Access,
+    Action,
+    Footprint,
+    is_of_row_locked,
+)
 
 BEGIN_WRITING = "begin immediately"
 #: The isolation levels in which a transaction reads from one snapshot.
@@ -34,6 +40,8 @@ class Transaction:
     accesses: frozenset[Access] = frozenset()
     is_unknown: bool = False
     has_snapshot: bool = False
+    #: By what it has locked rows, of tables whose rows stay those that they are.
+    locked: frozenset[Access] = frozenset()
     #: The tables of which it has read every row.
     whole: frozenset[str] = frozenset()
     #: Whether another one has ended since, of which the server remembers what it did.
@@ -76,7 +84,7 @@ def of_statement(
     if footprint.control or not (footprint.accesses or takes_snapshot):
         return NOTHING
     return Effect(
-        wants=_in(database, (a for a in now if a.lock is not None)),
+        wants=_in(database, (a for a in now if _is_news(a, database, transaction))),
         reads=_in(database, _reads(now, is_fresh=is_fresh)),
         snapshots=frozenset({database.name} if takes_snapshot else ()),
         watched=frozenset(watched - early),
@@ -88,6 +96,16 @@ def of_statement(
 def tables_read_whole(footprint: Footprint) -> frozenset[str]:
     """Return the tables of which a statement looks at every row."""
     return frozenset(a.table for a in footprint.accesses if a.is_whole)
+
+
+def _is_news(access: Access, database: Explored, transaction: Transaction) -> bool:
+    """Tell whether it needs a lock that its transaction has not had before."""
+    relation = database.catalogue.relation(access.table)
+    if access.lock is None or relation is None:
+        return access.lock is not None
+    return not any(
+        is_of_row_locked(access, other, relation) for other in transaction.locked
+    )
 
 
 def _is_now(access: Access, transaction: Transaction, is_inside: bool) -> bool:
