@@ -14,6 +14,7 @@ READ_OTHER = "SELECT copies FROM book WHERE id = 2"
 READ_NAME = "SELECT name FROM book WHERE id = 1"
 READ_ALL = "SELECT id FROM book WHERE copies > 1"
 WRITE = "UPDATE book SET copies = 5 WHERE id = 1"
+WRITE_OPEN = "UPDATE book SET copies = 5 WHERE id = 1 AND available"
 WRITE_OTHER = "UPDATE book SET copies = 5 WHERE id = 2"
 COUNT = "SELECT COUNT(*) FROM book WHERE available"
 LOCK = "SELECT copies FROM book WHERE id = 1 FOR UPDATE"
@@ -71,6 +72,52 @@ class ReadCommittedTests(DependencyTestCase):
         self.assertDepend([READ], [WRITE])
         self.assertIndependent([READ], [READ])
         self.assertDepend([WRITE, READ], [WRITE, "COMMIT"])
+
+    def test_a_lock_that_it_has_already(self):
+        for steps in ([LOCK, WRITE], [LOCK, LOCK], [WRITE, WRITE], [WRITE, WRITE_OPEN]):
+            self.assertIndependent([*steps, "..."], [LOCK, "..."])
+            self.assertIndependent([*steps, "..."], [WRITE, "..."])
+            self.assertDepend([*steps, "COMMIT"], [WRITE, "..."])
+        for steps in (
+            [LOCK.replace("UPDATE", "SHARE"), WRITE],
+            [f"{LOCK} SKIP LOCKED", WRITE],
+            [LOCK.replace("1 F", "1 LIMIT 0 F"), WRITE],
+            [LOCK.replace("1 F", "1 OFFSET 1 F"), WRITE],
+            [LOCK.replace("1 F", "1 AND copies > 1 F"), WRITE],
+            [LOCK.replace("1 F", "1 AND available F"), WRITE],
+            [LOCK.replace("1 F", "1 AND copies = 1.5 F"), WRITE],
+            [WRITE_OPEN, WRITE],
+            [WRITE_OTHER, WRITE],
+            ["UPDATE book SET copies = 5 WHERE name = 'x'", WRITE],
+            ["SAVEPOINT x", LOCK, "ROLLBACK TO SAVEPOINT x", WRITE],
+            # Where there was no row, there may be one now.
+            [INSERT, LOCK, WRITE],
+            ["UPDATE book SET id = 1 WHERE id = 3", LOCK, WRITE],
+            ["LOCK TABLE loan", LOCK, WRITE],
+        ):
+            self.assertDepend([*steps, "..."], [LOCK, "..."])
+
+    def test_a_lock_that_is_about_more_than_the_row(self):
+        rename = "UPDATE book SET name = 'x' WHERE id = 1"
+        self.assertDepend([LOCK, rename, "..."], [INSERT, "..."])
+        self.assertDepend([LOCK, DELETE, "..."], [INSERT, "..."])
+        self.assertDepend([LOCK, f"{LOCK} NOWAIT", "..."], [LOCK, "..."])
+
+    def test_where_it_turns_out_that_rows_are_made(self):
+        effects = Effects(self.explored)
+
+        def made(name, sql):
+            event = Event(name, Kind.STATEMENT, sql=sql, in_transaction=True)
+            return effects.of_step([event])[0]
+
+        for is_known in (False, True):
+            made("s1", LOCK)
+            written, locked = made("s1", WRITE), made("s2", LOCK)
+            self.assertEqual(self.depend(written, locked), is_known)
+            made("s2", INSERT)
+            self.assertEqual(effects.was_wrong, not is_known)
+            effects.begin()
+            self.assertFalse(effects.was_wrong)
 
     def test_rows_and_columns(self):
         self.assertIndependent([READ_OTHER], [WRITE])
