@@ -83,8 +83,13 @@ def of_statement(
         early = {each for each in watched if each[2] or each[1] in whole | {""}}
     if footprint.control or not (footprint.accesses or takes_snapshot):
         return NOTHING
+    wants = {a for a in now if a.lock is not None}
+    # Who is the victim if its COMMIT makes a deadlock depends on who waits now.
+    afterwards = transaction.accesses | set(footprint.accesses)
+    if not _at_commit(database, afterwards):
+        wants = {a for a in wants if not _is_locked(a, database, transaction)}
     return Effect(
-        wants=_in(database, (a for a in now if _is_news(a, database, transaction))),
+        wants=_in(database, wants),
         reads=_in(database, _reads(now, is_fresh=is_fresh)),
         snapshots=frozenset({database.name} if takes_snapshot else ()),
         watched=frozenset(watched - early),
@@ -98,12 +103,10 @@ def tables_read_whole(footprint: Footprint) -> frozenset[str]:
     return frozenset(a.table for a in footprint.accesses if a.is_whole)
 
 
-def _is_news(access: Access, database: Explored, transaction: Transaction) -> bool:
-    """Tell whether it needs a lock that its transaction has not had before."""
+def _is_locked(access: Access, database: Explored, transaction: Transaction) -> bool:
+    """Tell whether its transaction has the lock already."""
     relation = database.catalogue.relation(access.table)
-    if access.lock is None or relation is None:
-        return access.lock is not None
-    return not any(
+    return relation is not None and any(
         is_of_row_locked(access, other, relation) for other in transaction.locked
     )
 
@@ -132,13 +135,7 @@ def of_commit(database: Explored, transaction: Transaction, kind: Kind) -> Effec
     """Return what is checked before a transaction is committed."""
     if kind is not Kind.COMMIT or database.catalogue.vendor == "sqlite":
         return NOTHING
-    catalogue = database.catalogue
-    late = set()
-    for access in transaction.accesses:
-        relation = catalogue.relation(access.table)
-        is_late = relation is not None and any(u.is_deferred for u in relation.uniques)
-        if access.at_commit or (access.is_write and is_late):
-            late.add(access)
+    late = _at_commit(database, transaction.accesses)
     if not late:
         return NOTHING
     return Effect(
@@ -146,6 +143,17 @@ def of_commit(database: Explored, transaction: Transaction, kind: Kind) -> Effec
         reads=_in(database, _reads(late, is_fresh=True)),
         is_used=True,
     )
+
+
+def _at_commit(database: Explored, accesses: Iterable[Access]) -> set[Access]:
+    """Return those of which something is checked at the COMMIT."""
+    late = set()
+    for access in accesses:
+        relation = database.catalogue.relation(access.table)
+        is_late = relation is not None and any(u.is_deferred for u in relation.uniques)
+        if access.at_commit or (access.is_write and is_late):
+            late.add(access)
+    return late
 
 
 def of_end(

@@ -102,6 +102,8 @@ class ReadCommittedTests(DependencyTestCase):
         self.assertDepend([LOCK, rename, "..."], [INSERT, "..."])
         self.assertDepend([LOCK, DELETE, "..."], [INSERT, "..."])
         self.assertDepend([LOCK, f"{LOCK} NOWAIT", "..."], [LOCK, "..."])
+        # Of a deadlock at the COMMIT it decides who is the victim.
+        self.assertDepend([LOCK, LEND, LOCK, "..."], [LOCK, "..."])
 
     def test_where_it_turns_out_that_rows_are_made(self):
         effects = Effects(self.explored)
