@@ -183,7 +183,6 @@ class Effects:
                 accesses=transaction.accesses | frozenset(footprint.accesses),
                 is_unknown=transaction.is_unknown or bool(footprint.unknown),
                 has_snapshot=True,
-                whole=transaction.whole | tables_read_whole(footprint),
             )
         if footprint.control == BEGIN_WRITING:
             transaction = replace(transaction, is_unknown=True)
@@ -212,9 +211,12 @@ class Effects:
             before = transaction or Transaction(is_strict=session.is_strict)
             # Again, as it may be that it has only now got where others are.
             effect = of_statement(database, before, footprint, is_inside=is_inside)
-            if transaction is not None:
-                locked = transaction.locked | self._locked(database, footprint)
-                transaction = replace(transaction, locked=locked)
+            if transaction is not None and not is_error:
+                transaction = replace(
+                    transaction,
+                    locked=transaction.locked | self._locked(database, footprint),
+                    whole=transaction.whole | tables_read_whole(footprint),
+                )
                 session = session.put(alias, transaction)
         is_end = kind is not Kind.STATEMENT or not is_inside
         if not is_inside:
