@@ -80,7 +80,8 @@ def of_statement(
     if is_inside and not (transaction.is_late or transaction.is_strict):
         # Who has read all of a table has read what others write to it, before or after.
         whole = transaction.whole | tables_read_whole(footprint)
-        early = {each for each in watched if each[2] or each[1] in whole | {""}}
+        found = {a.table for a in now if a.action is not Action.INSERT}  # by reading
+        early = {each for each in watched if each[1] not in found - whole}
     if footprint.control or not (footprint.accesses or takes_snapshot):
         return NOTHING
     wants = {a for a in now if a.lock is not None}

@@ -263,8 +263,10 @@ class SerializableTests(SnapshotTests):
         self.assertDepend([COUNT, "COMMIT"], [COUNT, "COMMIT"])
         # An index leads to a row, and only who writes later sees who read there.
         self.assertDepend([READ, "..."], [INSERT, "..."])
-        self.assertIndependent([COUNT, "..."], [WRITE, "..."])
-        self.assertDepend([COUNT, WRITE, "..."], [WRITE_OTHER, "..."])
+        self.assertIndependent([COUNT, DELETE, "..."], [COUNT, WRITE_OTHER, "..."])
+        for step in (WRITE, DELETE, LOCK):
+            self.assertDepend([COUNT, WRITE_OTHER, "..."], [step, "..."])
+            self.assertDepend([step, "..."], [INSERT, "..."])
 
     def test_after_an_end_it_makes_a_difference_who_was_first(self):
         effects = Effects(self.explored)
