@@ -49,17 +49,19 @@ def shrink(
 def shorter(schedule: Schedule) -> Iterator[Schedule]:
     """Yield what has fewer switches: a run moved to the next one of its session.
 
-    The steps of each session stay in their order.
+    The steps of each session stay in their order. Who is first stays so if it can.
     """
     runs = _runs(schedule)
+    later = []
     for first, run in enumerate(runs):
         for second in range(first + 2, len(runs)):
             if runs[second][0] == run[0]:
                 between = runs[first + 1 : second]
                 before, after = runs[:first], runs[second + 1 :]
                 yield _join([*before, run, runs[second], *between, *after])
-                yield _join([*before, *between, run, runs[second], *after])
+                later.append(_join([*before, *between, run, runs[second], *after]))
                 break
+    yield from later
 
 
 def _runs(schedule: Schedule) -> list[tuple[int, ...]]:
