@@ -62,7 +62,7 @@ def of_statement(
     :param is_inside: whether that is another step.
     """
     if database.catalogue.vendor == "sqlite":
-        return _on_file(database, footprint)
+        return _on_file(database, footprint, is_inside=is_inside)
     if footprint.unknown:
         return ANYTHING
     level = "SERIALIZABLE" if transaction.is_strict else database.isolation_level
@@ -134,8 +134,11 @@ def _reads(accesses: Iterable[Access], *, is_fresh: bool) -> Iterable[Access]:
 
 def of_commit(database: Explored, transaction: Transaction, kind: Kind) -> Effect:
     """Return what is checked before a transaction is committed."""
-    if kind is not Kind.COMMIT or database.catalogue.vendor == "sqlite":
+    if kind is not Kind.COMMIT:
         return NOTHING
+    if database.catalogue.vendor == "sqlite":
+        # It may have to wait for those who read, and would not, before they did.
+        return of_end(database, transaction, is_published=True)
     late = _at_commit(database, transaction.accesses)
     if not late:
         return NOTHING
@@ -185,12 +188,14 @@ def of_end(
     )
 
 
-def _on_file(database: Explored, footprint: Footprint) -> Effect:
+def _on_file(database: Explored, footprint: Footprint, *, is_inside: bool) -> Effect:
     name = database.name
     if footprint.unknown:
         return ANYTHING
     if footprint.control == BEGIN_WRITING or footprint.writes:
-        return Effect(files=frozenset({(name, "write")}), is_used=True)
+        done = ["write"] if is_inside else ["write", "commit"]
+        files = frozenset((name, each) for each in done)
+        return Effect(files=files, is_used=True)
     if footprint.accesses:
         return Effect(files=frozenset({(name, "read")}), is_used=True)
     return NOTHING

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from django_txtest import DfsScheduler, DporScheduler, TxTestCase, explore
 from django_txtest.exceptions import NotDeterministic
 from tests.library.models import Book, Genre
-from tests.scheduler.programs import final_rows, programs
+from tests.scheduler.programs import Program, final_rows, programs
 from tests.utils import explores
 
 MANY = int(os.environ.get("TXTEST_REDUCTION", 0))
@@ -103,6 +103,16 @@ class ReductionTests(TxTestCase):
                 print(level, dict(self.counts), file=sys.stderr, flush=True)
 
         try_one()
+
+    def test_a_write_before_a_transaction_that_reads(self):
+        """On SQLite, its COMMIT has to wait for who reads, unless it comes first."""
+        for mode in ("atomic", "autocommit"):
+            write = Program((("add", 1),), mode)
+            for read in (Program((("read", 1),)), Program((("read", 1), ("read", 1)))):
+                for calls in ([read, write], [write, read]):
+                    expected, _ = self.outcomes(DfsScheduler(), calls, None)
+                    found, _ = self.outcomes(DporScheduler(), calls, None)
+                    self.assertEqual(set(found), set(expected), calls)
 
     if connection.vendor == "sqlite":
 
