@@ -89,7 +89,8 @@ class ReductionTests(TxTestCase):
             self.assertFalse(missed, message)
             self.assertFalse(found.keys() - expected.keys() - again.keys(), message)
             return
-        self.assertLessEqual(reduced.executions, every.executions, message)
+        # It begins again where it turns out only late that rows are made.
+        self.assertLessEqual(reduced.executions, every.executions + 2, message)
 
     def check(self, level, programs):
         """Try programs; a function of Django's TestCase cannot be given any."""
