@@ -318,10 +318,11 @@ class SessionThread:
         if self._ended and event.kind is Kind.ROLLBACK:
             return act()
         self._pause(event)
+        # A COMMIT, too, may wait: it checks the keys that are deferred.
+        if self._is_to_hasten and event.kind is not Kind.ROLLBACK:
+            self._hasten_deadlocks(connection)
         if event.kind is not Kind.STATEMENT:
             self._hastened.discard(event.alias)
-        elif self._is_to_hasten:
-            self._hasten_deadlocks(connection)
         while True:
             self.is_asking = True
             try:

@@ -240,6 +240,25 @@ class WaitTests(EngineTestCase):
         self.assertIsInstance(victim.original, OperationalError)
         self.assertIn("deadlock", str(execution.history))
 
+    @on_postgresql
+    def test_a_deadlock_of_commits(self):
+        """A key that is deferred locks the row that it refers to at the COMMIT."""
+        genres = [Genre.objects.create(name=name) for name in "ab"]
+
+        @transaction.atomic
+        def call(locked, referred_to):
+            Genre.objects.select_for_update().get(pk=locked.pk)
+            Book.objects.create(title="new", genre_id=referred_to.pk)
+
+        # The last one to wait is the victim, and not the first, as it usually is.
+        execution = self.execute(
+            "a2b2ab", partial(call, *genres), partial(call, *reversed(genres))
+        )
+        if get_database(connection).may_hasten_deadlocks():
+            self.assertIsNone(execution.results[0])
+        [victim] = [result for result in execution.results if result is not None]
+        self.assertIn("deadlock", str(victim.original))
+
     def test_lock_timeouts_of_the_code(self):
         def call():
             with transaction.atomic():
