@@ -21,6 +21,7 @@ from django_txtest.databases.base import (
     text_of,
     without_pool,
 )
+from django_txtest.databases.clones import Clones, cloned, get_clones, renew_clone
 from django_txtest.databases.errors import sqlstate
 from django_txtest.databases.mysql import MySQL, MySQLTable
 from django_txtest.databases.postgresql import PostgreSQL
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 __all__ = [
+    "Clones",
     "Database",
     "MySQL",
     "MySQLTable",
@@ -38,12 +40,15 @@ __all__ = [
     "SessionInfo",
     "Table",
     "allowed_aliases",
+    "cloned",
     "close_connections",
     "end_connection",
+    "get_clones",
     "get_database",
     "is_rolled_back",
     "leave_pools",
     "refuse_other_databases",
+    "renew_clone",
     "running_test_class",
     "sqlstate",
     "text_of",

@@ -11,7 +11,7 @@ from enum import IntEnum
 from django.db import DatabaseError
 
 from django_txtest.databases import Database
-from django_txtest.exceptions import SchemaChanged
+from django_txtest.exceptions import DatabaseNotSupported, SchemaChanged
 
 
 def fingerprint(*script: str) -> str:
@@ -61,6 +61,17 @@ class Baseline(ABC):
     @abstractmethod
     def forget(self, level: Level) -> None:
         """Give the level up, if it is there: the next restore goes to one below."""
+
+    def adopt(self) -> None:
+        """In a clone, have what the database had when it was cloned be what it goes to.
+
+        :raises DatabaseNotSupported: if that cannot be known there.
+        """
+        raise DatabaseNotSupported(
+            f"A clone of the database {self.database.connection.alias!r} cannot be put "
+            f"back. Only test databases that Django's runner made on PostgreSQL or "
+            f"SQLite can, where the role may install triggers. Leave executor= out."
+        )
 
     def written_tables(self) -> set[str] | None:
         """Return the names of the tables written to since; None if one cannot tell."""

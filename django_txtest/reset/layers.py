@@ -27,7 +27,7 @@ class Layers:
     """
 
     def __init__(self, aliases: Sequence[str], leftovers: Leftovers) -> None:
-        self._aliases = aliases
+        self.aliases = aliases
         self._leftovers = leftovers
         self._baselines: list[Baseline] = []
         self._has_class_data = False
@@ -47,11 +47,25 @@ class Layers:
     def begin_class(self) -> None:
         """Start from what migrations left, also if an earlier test flushed it away."""
         _put_connections_right()
-        for alias in self._aliases:
+        for alias in self.aliases:
             database = get_database(connections[alias])
             baseline = get_baseline(database)
             self._put_back(database, baseline.begin_class)
             self._baselines.append(baseline)
+
+    def adopt(self) -> Callable[[], None]:
+        """In clones of the databases, take them as they were when they were cloned.
+
+        Returns the function that puts them back to that.
+
+        :raises DatabaseNotSupported: if a database is of a kind that cannot be.
+        """
+        for alias in self.aliases:
+            database = get_database(connections[alias])
+            baseline = get_baseline(database)
+            self._put_back(database, baseline.adopt)
+            self._baselines.append(baseline)
+        return self._return_to_checkpoint
 
     def begin_test(self) -> None:
         """Before the first test, take what is there now for what all begin with.

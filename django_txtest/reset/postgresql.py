@@ -41,6 +41,9 @@ class PostgreSQLBaseline(Baseline):
         with self.lock_errors():
             self._install()
 
+    def adopt(self) -> None:
+        """In a clone there is nothing to do: all levels are in the database."""
+
     def keep(self, level: Level) -> None:
         """Make what is in the database now the level, in place of one that is there."""
         try:

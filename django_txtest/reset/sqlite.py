@@ -68,6 +68,16 @@ class SQLiteBaseline(Baseline):
         else:
             self._install()
 
+    def adopt(self) -> None:
+        """In a clone, have what the database had when it was cloned be what it goes to.
+
+        The rows of levels above the first are in memory, that of the caller.
+        """
+        self._load()
+        self._schema_version = 0  # it may have tables that are not of level 1
+        self.keep(Level.CLASS)
+        self.keep(Level.CHECKPOINT)
+
     def keep(self, level: Level) -> None:
         """Make what is in the database now the level, in place of one that is there."""
         if len(self._saved.maps) >= level:
