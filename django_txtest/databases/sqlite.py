@@ -47,9 +47,11 @@ class SQLite(Database):
         return self.concurrency_obstacle()
 
     def prepare_explored(self, isolation_level: str | None) -> None:
-        """Have the connection never wait by itself."""
+        """Have the connection never wait by itself, nor for the disk."""
         super().prepare_explored(isolation_level)
         self.connection.connection.execute("PRAGMA busy_timeout = 0")
+        # Only a power failure would notice: https://sqlite.org/pragma.html
+        self.connection.connection.execute("PRAGMA synchronous = OFF")
 
     def catalogue(self) -> Catalogue:
         """Return what there is that decides which statements can collide."""
