@@ -48,7 +48,7 @@ class Call:
         value, error = None, None
         started = time.monotonic()
         try:
-            with self._surroundings():
+            with self.surroundings():
                 value = _finish(resolve(self.target)(*self.args, **self.kwargs))
         except BaseException as original:
             if interactive and isinstance(original, (KeyboardInterrupt, BdbQuit)):
@@ -58,7 +58,8 @@ class Call:
         return Outcome(value=value, error=error, started=started, duration=duration)
 
     @contextmanager
-    def _surroundings(self) -> Iterator[None]:
+    def surroundings(self) -> Iterator[None]:
+        """Within the block, what holds for the caller's thread holds here."""
         with ExitStack() as stack:
             stack.enter_context(entered(self.scopes))
             # Not where it is so already: it loads the catalogues of the language.

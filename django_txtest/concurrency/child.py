@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
 import pickle
 import select
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -16,9 +18,10 @@ from multiprocessing.connection import Connection
 from typing import IO, Any, NoReturn
 
 from django.conf import settings
+from django.core import mail
 from django.db import connections
 from django.test import override_settings
-from django.test.utils import setup_test_environment
+from django.test.utils import setup_test_environment, teardown_test_environment
 
 from django_txtest.concurrency import measuring
 from django_txtest.concurrency.calls import Call
@@ -27,7 +30,9 @@ from django_txtest.concurrency.travel import (
     ChangedSettings,
     Job,
     Surroundings,
+    changed_settings,
     pack_outcome,
+    settings_of_module,
 )
 from django_txtest.databases import (
     close_connections,
@@ -121,16 +126,39 @@ def put_settings(changed: ChangedSettings, stack: ExitStack) -> None:
             delattr(settings, name)
 
 
-def take_over(surroundings: Surroundings) -> None:
-    """Put the parent's databases, logging and warnings in place, for good."""
+def put_others_back(changed: ChangedSettings, stack: ExitStack) -> None:
+    """Until `stack` is closed, undo what was overridden when this process was forked.
+
+    :param changed: what is to stay.
+    """
+    original = settings_of_module()
+    for name in changed_settings()[0].keys() - changed.values.keys():
+        stack.enter_context(override_settings(**{name: original.get(name)}))
+        if name not in original:
+            delattr(settings, name)
+
+
+def take_over(surroundings: Surroundings, stack: ExitStack) -> None:
+    """Put the parent's databases, logging and warnings in place.
+
+    :param stack: puts them back when it is closed.
+    """
     connections.close_all()
     for alias, database in surroundings.databases.items():
-        connections[alias].settings_dict.clear()
-        connections[alias].settings_dict.update(database)
-    refuse_other_databases(surroundings.databases)
-    if surroundings.in_test_environment:
+        own = connections[alias].settings_dict
+        stack.callback(own.update, dict(own))
+        stack.callback(own.clear)
+        own.clear()
+        own.update(database)
+    stack.callback(refuse_other_databases(surroundings.databases))
+    if surroundings.in_test_environment and not hasattr(mail, "outbox"):
         setup_test_environment()
+        stack.callback(teardown_test_environment)
+    stack.enter_context(warnings.catch_warnings())
     surroundings.put_warnings()
+    for name in surroundings.logging_levels:
+        stack.callback(logging.getLogger(name).setLevel, logging.getLogger(name).level)
+    stack.callback(logging.disable, logging.root.manager.disable)
     surroundings.put_logging()
 
 
@@ -200,6 +228,7 @@ def serve_spawned(channel: int, lifeline: int, stack_file: int) -> None:
     stdin: IO[Any] = sys.stdin.buffer
     surroundings: Surroundings = pickle.load(stdin)
     job: Job = pickle.load(stdin)
-    take_over(surroundings)
-    answer(Line(connection, threads=True), job, list(surroundings.databases))
-    leave(0)
+    with ExitStack() as stack:
+        take_over(surroundings, stack)
+        answer(Line(connection, threads=True), job, list(surroundings.databases))
+        leave(0)

@@ -104,10 +104,10 @@ class ChangedSettings:
 
         :raises PicklingError: that names the setting which cannot be pickled.
         """
-        changed, deleted = _changed_settings()
+        changed, deleted = changed_settings()
         return cls(
             {
-                name: _dumps(value, f"The setting {name}")
+                name: pack(value, f"The setting {name}")
                 for name, value in changed.items()
             },
             frozenset(deleted),
@@ -132,7 +132,7 @@ def pack_surroundings(aliases: Sequence[str]) -> bytes:
 
     :raises PicklingError: that says why they cannot be.
     """
-    return _dumps(Surroundings.here(aliases), "What the settings say")
+    return pack(Surroundings.here(aliases), "What the settings say")
 
 
 def pack_jobs(calls: Sequence[Call], meet: str | None) -> list[Job]:
@@ -149,8 +149,8 @@ def _pack_call(call: Call) -> bytes:
         return _pickle(call)
     except Exception:  # noqa: BLE001 - to say which part it was
         for name, value in _parts(call):
-            _dumps(value, f"The {name} of {call.label}")
-        return _dumps(call, call.label.capitalize())
+            pack(value, f"The {name} of {call.label}")
+        return pack(call, call.label.capitalize())
 
 
 def _parts(call: Call) -> list[tuple[str, Any]]:
@@ -218,6 +218,10 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         name = _GLOBALS.get(id(obj))
         if name is not None:
             return pkgutil.resolve_name, (name,)
+        if type(obj) is memoryview:
+            return memoryview, (bytes(obj),)
+        if type(obj).__module__ == "psycopg2.extensions" and hasattr(obj, "adapted"):
+            return type(obj), (obj.adapted,)  # what it makes of bytes, for one
         return super().reducer_override(obj)
 
 
@@ -234,14 +238,19 @@ def _pickle(value: Any) -> bytes:
     return file.getvalue()
 
 
-def _dumps(value: Any, what: str) -> bytes:
+def pack(value: Any, what: str, instead: str = "use using='threads'") -> bytes:
+    """Pickle what is to be sent to a process, by value where it has no name.
+
+    :param instead: the remedy, if nothing else can be passed.
+    :raises PicklingError: that says what it was.
+    """
     try:
         return _pickle(value)
     except Exception as error:
         raise PicklingError(
             f"{what} cannot be pickled, so it cannot be sent to a process: "
-            f"{type(error).__name__}: {error}. Pass something that can be, or use "
-            f"using='threads'."
+            f"{type(error).__name__}: {error}. Pass something that can be, or "
+            f"{instead}."
         ) from error
 
 
@@ -261,7 +270,8 @@ def _settings_layers() -> Iterator[Any]:
     yield layer
 
 
-def _changed_settings() -> tuple[dict[str, Any], set[str]]:
+def changed_settings() -> tuple[dict[str, Any], set[str]]:
+    """Return the settings that differ from the settings module, and those deleted."""
     *holders, bottom = _settings_layers()
     changed = _assigned_settings(bottom)
     deleted: set[str] = set()
@@ -278,8 +288,7 @@ def _changed_settings() -> tuple[dict[str, Any], set[str]]:
 
 def _assigned_settings(bottom: Any) -> dict[str, Any]:
     """Return what was assigned to the settings, rather than overridden."""
-    module = vars(sys.modules[bottom.SETTINGS_MODULE])
-    original = {**vars(global_settings), **module}
+    original = settings_of_module()
     return {
         name: value
         for name, value in vars(bottom).items()
@@ -287,3 +296,8 @@ def _assigned_settings(bottom: Any) -> dict[str, Any]:
         and name != "SETTINGS_MODULE"
         and value is not original.get(name)
     }
+
+
+def settings_of_module() -> dict[str, Any]:
+    """Return the settings as the settings module and Django have them."""
+    return {**vars(global_settings), **vars(sys.modules[settings_module() or ""])}

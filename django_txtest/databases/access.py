@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -40,8 +41,8 @@ def allowed_aliases() -> list[str]:
     return [alias for alias in aliases if connections[alias].vendor != "unknown"]
 
 
-def refuse_other_databases(aliases: Collection[str]) -> None:
-    """For the rest of this process, refuse to connect to any but `aliases`."""
+def refuse_other_databases(aliases: Collection[str]) -> Callable[[], None]:
+    """Refuse this process to connect to any but `aliases`; return what undoes it."""
     connect = BaseDatabaseWrapper.connect
 
     def connect_if_allowed(self: BaseDatabaseWrapper) -> None:
@@ -55,3 +56,4 @@ def refuse_other_databases(aliases: Collection[str]) -> None:
     connect_if_allowed.allowed_aliases = tuple(aliases)  # type: ignore[attr-defined]
     # On the class: threads of the call make connections of their own.
     BaseDatabaseWrapper.connect = connect_if_allowed  # type: ignore[method-assign]
+    return partial(setattr, BaseDatabaseWrapper, "connect", connect)
