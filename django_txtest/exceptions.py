@@ -133,6 +133,10 @@ class ExplorationCutShort(TxTestError):
     """A limit that nobody asked for ended an exploration, so that it proves nothing."""
 
 
+class ExecutorFailed(TxTestError):
+    """The executor that an exploration was to use did not do what it was given."""
+
+
 class InterleavingFailed(TxTestError, AssertionError):
     """An order of the calls' steps gives what it must not."""
 

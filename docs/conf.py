@@ -46,7 +46,8 @@ python_maximum_signature_line_length = 68
 
 # What cannot be resolved without the network, or has no page of its own.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(contextlib|collections\.abc|datetime|typing|django|unittest)\..*"),
+    (r"py:.*", r"(concurrent|contextlib|collections\.abc|datetime)\..*"),
+    (r"py:.*", r"(typing|django|unittest)\..*"),
     (r"py:(class|exc)", r"(BaseException|ValueError|TypeError|Exception)"),
     (r"py:class", r"(Any|AbstractContextManager|Callable|Iterable|NoReturn)"),
     (r"py:class", r"(bool|dict|float|int|list|str|tuple)"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import Executor
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, NoReturn, TypeAlias
 
 from django_txtest.exceptions import InvalidCall
 from django_txtest.outcomes import Results
+from django_txtest.scheduler.ahead import check_executor, exploring_ahead
 from django_txtest.scheduler.calls import Session, parse_sessions
 from django_txtest.scheduler.dpor import DporScheduler
 from django_txtest.scheduler.engine import MAX_STEPS, Engine
@@ -23,8 +26,10 @@ from django_txtest.scheduler.ignoring import check_ignored
 from django_txtest.scheduler.oracle import MAX_SERIAL
 from django_txtest.scheduler.pinning import pinned
 from django_txtest.scheduler.progress import progress_line
+from django_txtest.scheduler.remote import Wanted
 from django_txtest.scheduler.request import explore_as_requested
 from django_txtest.scheduler.schedule import Schedule
+from django_txtest.scheduler.spreading import SpreadExplorer
 from django_txtest.scheduler.start import started
 from django_txtest.scheduler.strategies import DfsScheduler, ReplayScheduler, Scheduler
 from django_txtest.scheduler.usable import explored_aliases
@@ -52,6 +57,7 @@ def explore(
     ignore: Collection[str] = (),
     pin: bool | datetime = False,
     max_steps: int = MAX_STEPS,
+    executor: Executor | None = None,
     **unknown: NoReturn,
 ) -> Exploration:
     """Run the calls in the orders in which their steps can interleave.
@@ -86,6 +92,8 @@ def explore(
         numbers, UUIDs and secrets in each execution; a `datetime` says at which time.
         Needs the ``pin`` extra.
     :param max_steps: how many steps one execution may have.
+    :param executor: any `concurrent.futures.Executor`, whose workers make executions
+        ahead, each on clones of the databases. What comes of it is the same as without.
     :raises InvalidCall: for any other option, and for what cannot be called.
     """
     _refuse(unknown)
@@ -101,21 +109,41 @@ def explore(
             "Pass preemption_bound alone, which tries every order within it, or the "
             "DporScheduler alone."
         )
+    check_executor(executor)
     limits = Limits(max_executions, max_time, preemption_bound, stop_on_first)
     databases = None if databases is None else list(databases)
     aliases = explored_aliases(databases)
+    if isinstance(scheduler, ReplayScheduler):
+        executor = None  # one execution cannot be spread
     with (
         pinned(pin) as pins,
         started(aliases, pins.before(setup) if pins else setup) as start,
+        exploring_ahead(
+            executor,
+            Wanted(
+                sessions,
+                aliases,
+                invariant,
+                setup,
+                allow,
+                ignore,
+                isolation_level,
+                preemption_bound,
+                time.time() if pins else False,
+                max_steps,
+            ),
+        ) as ahead,
         Engine(sessions, aliases, isolation_level, max_steps, pins) as engine,
         progress_line() as line,
     ):
         if ignore:
             check_ignored(ignore, start.all_tables())
         explainer = Explainer(aliases, isolation_level)
-        explorer = Explorer(
+        explorer = (SpreadExplorer if ahead else Explorer)(
             engine, start, sessions, limits, explainer, progress or line, pins
         )
+        if isinstance(explorer, SpreadExplorer) and ahead is not None:
+            explorer.ahead = ahead
         explorer.judge_by(invariant, allow, ignore)
         explorer.remember(
             setup=setup,

@@ -14,14 +14,21 @@ given free is part of the step that gives it free, which is a step of both sessi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from django_txtest.exceptions import NotDeterministic
 from django_txtest.history import Event, History
 from django_txtest.scheduler.dependency import Dependency
 from django_txtest.scheduler.effects import Effects
 from django_txtest.scheduler.schedule import Schedule
-from django_txtest.scheduler.strategies import TRIES, Choice, Program, Scheduler
+from django_txtest.scheduler.strategies import (
+    TRIES,
+    Choice,
+    Program,
+    Scheduler,
+    begins_with_one,
+)
 from django_txtest.scheduler.traces import Step, Trace
 
 #: After how many times it is clear that a step usually does something else.
@@ -38,6 +45,10 @@ class Branch:
 
     step: Step
     after: list[Branch] = field(default_factory=list)
+
+    def copy(self) -> Branch:
+        """Return one that can be changed by itself."""
+        return Branch(self.step, [branch.copy() for branch in self.after])
 
 
 @dataclass
@@ -83,12 +94,16 @@ class DporScheduler(Scheduler):
         self._strayed: int | None = None
         self._rebased = 0
         self._has_begun = False
+        #: Of a part, how many of the choices are the same in all that it tries.
+        self._floor = 0
+        #: How that begins which was given away.
+        self._given: set[tuple[int, ...]] = set()
 
     def prepare(self, program: Program) -> None:
         """Learn what is explored."""
         self._numbers = {name: n for n, name in enumerate(program.sessions)}
         databases = program.databases()
-        self._effects = Effects(databases)
+        self._effects = self._effects.afresh(databases)
         catalogues = {each.name: each.catalogue for each in databases.values()}
         self._depend = Dependency(catalogues)
         self._twins = program.twins
@@ -99,7 +114,11 @@ class DporScheduler(Scheduler):
         :raises NotDeterministic: if one could not be followed, again and again.
         """
         if self._effects.was_wrong:
+            if self.is_part:  # what it was given was, too
+                self.exhausted = True
+                return False
             self._path.clear()
+            self._given.clear()
             self._tries = 0
         elif self.lost is not None:
             self._tries += 1
@@ -135,12 +154,15 @@ class DporScheduler(Scheduler):
 
     def _go_back(self) -> bool:
         """Go back to the last node where there is something to be tried."""
-        while self._path:
+        while len(self._path) > self._floor:
             node = self._path[-1]
             assert node.step is not None
             node.sleeping[node.chosen] = node.step
-            if node.waiting:
+            while node.waiting:
                 branch = node.waiting.pop(0)
+                if self.is_part and self._beginning(branch) in self._given:
+                    node.sleeping[branch.step.session] = branch.step
+                    continue
                 node.chosen = branch.step.session
                 node.after = branch.after
                 node.step = None
@@ -243,6 +265,8 @@ class DporScheduler(Scheduler):
 
     def _try(self, depth: int, steps: list[Step]) -> None:
         """Keep these steps to be tried at a node, if nothing else comes to the same."""
+        if depth < self._floor:
+            return  # it is found by the whole one, too, when this comes up there
         node = self._path[depth]
         if any(self._without(s, steps) is not None for s in node.sleeping.values()):
             return
@@ -272,3 +296,72 @@ class DporScheduler(Scheduler):
         if any(self._trace.are_ordered(each, step) for each in steps):
             return None
         return steps
+
+    # Parts
+
+    def split(self, count: int) -> Sequence[Scheduler]:
+        """Return parts for what waits nearest to the start, of which the most comes."""
+        left = [
+            (depth, branch)
+            for depth in reversed(range(self._floor, len(self._path)))
+            for branch in self._path[depth].waiting
+            if not begins_with_one(self._beginning(branch, depth), self._given)
+        ]
+        parts = []
+        for depth, branch in reversed(left[1:][-count:]):
+            parts.append(self._part_of(depth, branch))
+            self._given.add(self._beginning(branch, depth))
+        return parts
+
+    def _part_of(self, depth: int, branch: Branch) -> DporScheduler:
+        above, node = self._path[:depth], self._path[depth]
+        sleeping = dict(node.sleeping)
+        assert node.step is not None
+        sleeping[node.chosen] = node.step
+        for other in node.waiting:
+            if other is branch:
+                break
+            sleeping[other.step.session] = other.step
+        part = self._part()
+        part._path = [
+            replace(each, sleeping={}, waiting=[], after=[]) for each in above
+        ]
+        part._path.append(
+            replace(
+                node,
+                chosen=branch.step.session,
+                sleeping=sleeping,
+                waiting=[],
+                after=branch.copy().after,
+                step=None,
+            )
+        )
+        part._floor = len(part._path)
+        part._given = set()
+        part._has_begun = False
+        return part
+
+    def covers(self, other: Scheduler) -> bool:
+        """Tell whether a schedule is one of this part's that was not tried yet."""
+        if not isinstance(other, DporScheduler):
+            return False
+        wanted = other._choices()
+        if begins_with_one(wanted, self._given):
+            return False
+        for depth, (node, chosen) in enumerate(zip(self._path, wanted, strict=False)):
+            if node.chosen != chosen:
+                sessions = [branch.step.session for branch in node.waiting]
+                return depth >= self._floor and chosen in sessions
+        return len(wanted) >= self._floor and not self._has_begun
+
+    def _beginning(self, branch: Branch, depth: int = -1) -> tuple[int, ...]:
+        return (*self._choices()[:depth], branch.step.session)
+
+    def _choices(self) -> tuple[int, ...]:
+        return tuple(node.chosen for node in self._path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was learned of statements is learned again.
+        depend = Dependency()
+        own = {"_effects": self._effects.afresh({}), "_depend": depend}
+        return {**vars(self), **own, "_trace": Trace(depend)}

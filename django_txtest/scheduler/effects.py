@@ -76,6 +76,10 @@ class Effects:
     #: Whether that was a mistake: what was said of steps may be too little.
     was_wrong: bool = False
 
+    def afresh(self, databases: Mapping[str, Explored]) -> Effects:
+        """Return one for these databases that knows but which tables change."""
+        return Effects(databases, _changing=set(self._changing))
+
     def begin(self) -> None:
         """Begin another execution."""
         self._sessions = {}

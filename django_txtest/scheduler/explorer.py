@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from django_txtest.exceptions import NotDeterministic
+from django_txtest.history import History
 from django_txtest.outcomes import Results
 from django_txtest.reset import current_test
 from django_txtest.scheduler.calls import Session, find_twins
@@ -33,6 +34,7 @@ from django_txtest.scheduler.source import Writer
 from django_txtest.scheduler.start import Start
 from django_txtest.scheduler.strategies import (
     TRIES,
+    Choice,
     Program,
     ReplayScheduler,
     Scheduler,
@@ -44,6 +46,19 @@ MAX_EXCHANGES = 720
 
 #: An execution that failed, why, and what it came to.
 _Failed: TypeAlias = "tuple[Execution, Exception, Final | None]"
+
+
+@dataclass(frozen=True)
+class Made:
+    """An execution that counts: what happened, and whether it failed.
+
+    `execution` and `error` are there if it did.
+    """
+
+    history: History
+    depth: int
+    execution: Execution | None = None
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -139,27 +154,52 @@ class Explorer:
             if not scheduler.begin():
                 self._end(found, scheduler)
                 break
-            execution, error = self._execute(scheduler, limits.preemption_bound)
-            scheduler.end(execution.history)
-            if scheduler.lost is not None:
+            made = self._make(scheduler)
+            if made is None:
                 continue
             found.executions += 1
-            found.history = execution.history
-            found.depth = max(found.depth, len(execution.schedule))
-            if self._exchange is not None:
-                execution, error = self._make_exchange(execution, self._exchange)
-            if error is not None:
-                if not isinstance(scheduler, ReplayScheduler):
-                    if limits.stop_on_first:
-                        execution, error = self._shrink(execution, error)
-                    self._confirm(execution)
-                failure = self._failure(execution, error)
-                if len(found.failures) < MAX_PICTURES:
-                    failure = with_picture(failure)
-                found.failures.append(failure)
+            found.history = made.history
+            found.depth = max(found.depth, made.depth)
+            if made.execution is not None and made.error is not None:
+                self._add_failure(found, scheduler, made.execution, made.error)
             found.duration = time.monotonic() - began
             self._progress(found)
         return found
+
+    def _make(self, scheduler: Scheduler) -> Made | None:
+        """Make the execution that a scheduler has begun; None if it does not count."""
+        return self._make_by(scheduler)
+
+    def _make_by(
+        self, scheduler: Scheduler, choose: Callable[[Choice], int] | None = None
+    ) -> Made | None:
+        bound = self._limits.preemption_bound
+        execution, error = self._execute(scheduler, bound, choose)
+        scheduler.end(execution.history)
+        if scheduler.lost is not None:
+            return None
+        return Made(execution.history, len(execution.schedule), execution, error)
+
+    def _add_failure(
+        self,
+        found: Exploration,
+        scheduler: Scheduler,
+        execution: Execution,
+        error: Exception,
+    ) -> None:
+        if self._exchange is not None:
+            execution, again = self._make_exchange(execution, self._exchange)
+            if again is None:
+                return
+            error = again
+        if not isinstance(scheduler, ReplayScheduler):
+            if self._limits.stop_on_first:
+                execution, error = self._shrink(execution, error)
+            self._confirm(execution)
+        failure = self._failure(execution, error)
+        if len(found.failures) < MAX_PICTURES:
+            failure = with_picture(failure)
+        found.failures.append(failure)
 
     def _program(self) -> Program:
         names = tuple(session.name for session in self._sessions)
@@ -186,12 +226,15 @@ class Explorer:
             )
 
     def _execute(
-        self, scheduler: Scheduler, bound: int | None = None
+        self,
+        scheduler: Scheduler,
+        bound: int | None = None,
+        choose: Callable[[Choice], int] | None = None,
     ) -> tuple[Execution, Exception | None]:
         self._start.begin()
         self._start.leave()
         with self._away():
-            execution = self._engine.execute(scheduler.choose, bound)
+            execution = self._engine.execute(choose or scheduler.choose, bound)
         error = self._judge.judge(execution.results)
         self._exchange = None
         if error is None and scheduler.is_symmetric:

@@ -89,10 +89,11 @@ class Pins(Turns):
 
 
 @contextmanager
-def pinned(pin: bool | datetime) -> Iterator[Pins | None]:
+def pinned(pin: bool | datetime | float) -> Iterator[Pins | None]:
     """Have time stand still within the block, and yield random numbers that repeat.
 
-    :param pin: when time is to stand still; True for now, False for not at all.
+    :param pin: when time is to stand still, a `datetime` or seconds since the epoch;
+        True for now, False for not at all.
     :raises PinNotPossible: without the ``pin`` extra.
     """
     if pin is False:
@@ -113,8 +114,10 @@ def pinned(pin: bool | datetime) -> Iterator[Pins | None]:
         yield pins
 
 
-def _timestamp(pin: bool | datetime) -> float:
+def _timestamp(pin: bool | datetime | float) -> float:
     """Return when it is to be, in seconds since the epoch; the zone stays as it is."""
+    if isinstance(pin, float):
+        return pin
     if not isinstance(pin, datetime):
         return time.time()
     return (make_aware(pin) if is_naive(pin) else pin).timestamp()

@@ -87,6 +87,7 @@ class SessionThread:
         self._hastened: set[str] = set()
         self._is_changed = False
         self._engine_thread = threading.current_thread()
+        self._engine_connections = connections.all(initialized_only=True)
         self._context = contextvars.copy_context()
         self._thread = threading.Thread(
             target=self._run, name=f"txtest session {self.name}", daemon=True
@@ -170,6 +171,7 @@ class SessionThread:
     def _run(self) -> None:
         connection_created.connect(self._prepare)
         try:
+            self._follow_engine()
             self._connect()
             may_go = self._report(State.IDLE)
             while not self._closing and (may_go or self._may_go()):
@@ -184,6 +186,13 @@ class SessionThread:
             connection_created.disconnect(self._prepare)
             connections.close_all()
             self.finished.set()
+
+    def _follow_engine(self) -> None:
+        """Connect to what the engine's thread is connected to, as to a clone."""
+        for other in self._engine_connections:
+            if connections[other.alias].settings_dict is not other.settings_dict:
+                connections[other.alias] = other.copy()
+        del self._engine_connections
 
     def _connect(self) -> None:
         for alias in self._aliases:

@@ -56,6 +56,10 @@ class Start:
     def put_back(self) -> None:
         """Put the databases back to where they were when the exploration began."""
         self._put_back()
+        self.forget_mails()
+
+    def forget_mails(self) -> None:
+        """Take those out of the outbox that were sent since the exploration began."""
         del _outbox()[self._mails :]
 
     def learn(self) -> None:

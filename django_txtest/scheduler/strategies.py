@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from django_txtest.exceptions import InvalidSchedule, NotDeterministic
 from django_txtest.history import Event, History
@@ -15,6 +16,9 @@ from django_txtest.scheduler.schedule import Schedule, letter
 
 #: How often a schedule is tried again that could not be followed to its end.
 TRIES = 20
+
+T = TypeVar("T", bound="Scheduler")
+Choices = TypeVar("Choices", bytes, "tuple[int, ...]")
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class Scheduler(ABC):
     lost: str | None = None
     #: Whether it leaves out schedules in which twins have but changed places.
     is_symmetric = False
+    #: Whether it tries a part of what another one does, and not the whole.
+    is_part = False
 
     def prepare(self, program: Program) -> None:  # noqa: B027 - few need it
         """Learn what is explored."""
@@ -85,6 +91,32 @@ class Scheduler(ABC):
     def end(self, history: History) -> None:  # noqa: B027 - few need it
         """Learn what happened in the execution that has just ended."""
 
+    def split(self, count: int) -> Sequence[Scheduler]:
+        """Return up to `count` parts of what is left, to be tried ahead elsewhere.
+
+        Between two executions. Each part can be pickled, and tries its own alone. What
+        comes next is in none. A scheduler that is a part leaves out what it gave away;
+        one that is not comes to all of it in its own order, and is then told of an
+        execution as if it had just been made. If it cannot be made like that, `lost`
+        is set, and the scheduler has to begin the same execution again.
+        """
+        return ()
+
+    def covers(self, other: Scheduler) -> bool:
+        """Tell whether this part still has to try what another one has begun."""
+        return False
+
+    def _part(self: T) -> T:
+        """Return a copy that is a part, and has its own attributes."""
+        part = copy(self)
+        part.is_part = True
+        return part
+
+
+def begins_with_one(choices: Choices, beginnings: Collection[Choices]) -> bool:
+    """Tell whether some choices begin as one of these beginnings says."""
+    return any(choices[:n] in beginnings for n in range(len(choices) + 1))
+
 
 class DfsScheduler(Scheduler):
     """Tries every schedule, once each.
@@ -99,10 +131,16 @@ class DfsScheduler(Scheduler):
         #: with as many, the one that was added last is the first.
         self._waiting: list[tuple[int, int, bytes]] = [(0, 0, b"")]
         self._added = 0
+        #: Those that the execution has found; they count if it does.
+        self._found: list[tuple[int, int, bytes]] = []
         self._prefix = b""
         self._tries = 0
         self._made = bytearray()
         self._preemptions = 0
+        #: Of a part, how all that it tries begins.
+        self._roots: frozenset[bytes] = frozenset({b""})
+        #: How that begins which was given away.
+        self._given: set[bytes] = set()
 
     def begin(self) -> bool:
         """Tell whether there is a schedule that was not tried.
@@ -113,12 +151,15 @@ class DfsScheduler(Scheduler):
             self._tries += 1
             if self._tries == TRIES:
                 raise NotDeterministic(f"{self.lost} {NotDeterministic.REMEDY}")
-        elif self._waiting:
+            self._added -= len(self._found)
+            self._found = []
+        else:
+            self._keep_found()
+            if not self._waiting:
+                self.exhausted = True
+                return False
             _, _, self._prefix = heapq.heappop(self._waiting)
             self._tries = 0
-        else:
-            self.exhausted = True
-            return False
         self.lost = None
         self._made = bytearray()
         self._preemptions = 0
@@ -148,24 +189,62 @@ class DfsScheduler(Scheduler):
         self._added += 1
         preemptions = self._preemptions + choice.is_preemption(number)
         prefix = bytes(self._made) + bytes([number])
-        heapq.heappush(self._waiting, (preemptions, -self._added, prefix))
+        self._found.append((preemptions, -self._added, prefix))
+
+    def _keep_found(self) -> None:
+        for each in self._found:
+            heapq.heappush(self._waiting, each)
+        self._found = []
+
+    def split(self, count: int) -> Sequence[Scheduler]:
+        """Return parts that each begin with some of what comes soon."""
+        self._keep_found()
+        left = sorted(
+            each for each in self._waiting if not begins_with_one(each[-1], self._given)
+        )
+        parts = []
+        # In turns, as the schedules with fewer preemptions come first in all parts.
+        for number in range(1, count + 1):
+            if share := left[number :: count + 1]:
+                part = self._part()
+                part._waiting, part._found = share, []
+                part._roots = frozenset(prefix for _, _, prefix in share)
+                part._given = set()
+                self._given |= part._roots
+                parts.append(part)
+        if self.is_part:
+            self._waiting = left[:: count + 1]
+        return parts
+
+    def covers(self, other: Scheduler) -> bool:
+        """Tell whether the beginning of a schedule is one of this part's."""
+        return (
+            isinstance(other, DfsScheduler)
+            and begins_with_one(other._prefix, self._roots)
+            and not begins_with_one(other._prefix, self._given)
+        )
 
 
-class RandomScheduler(Scheduler):
-    """Chooses any of the runnable sessions, each time with the same chance.
+class _SeededScheduler(Scheduler):
+    """Makes a number of executions, each with random numbers of its own."""
 
-    :param seed: the same seed gives the same schedules.
-    :param executions: how many to make.
-    """
-
-    def __init__(self, seed: int = 0, executions: int = 1000) -> None:
+    def __init__(self, seed: int, executions: int) -> None:
+        if executions < 1:
+            raise InvalidSchedule(
+                f"executions={executions!r} is not a positive number."
+            )
         self._seed = seed
-        self._executions = _check_executions(executions)
+        self._executions = executions
         self._made = 0
+        #: Up to where executions were not given away.
+        self._own = executions
         self._random = random.Random()
 
     def begin(self) -> bool:
         """Tell whether there are executions left."""
+        if self.lost is not None:
+            self.lost = None
+            self._made -= 1
         if self._made >= self._executions:
             return False
         # Of a text, as that of a number and its neighbour begin alike.
@@ -173,12 +252,43 @@ class RandomScheduler(Scheduler):
         self._made += 1
         return True
 
+    def split(self, count: int) -> Sequence[Scheduler]:
+        """Return parts that each make as many of the last executions."""
+        size = -(-(self._own - self._made) // (count + 1))
+        parts: list[Scheduler] = []
+        while len(parts) < count and self._own - self._made > size:
+            part = self._part()
+            part._executions = part._own
+            self._own = part._made = part._own - size
+            parts.append(part)
+        if self.is_part:
+            self._executions = self._own
+        return parts
+
+    def covers(self, other: Scheduler) -> bool:
+        """Tell whether this part makes the execution of that number."""
+        return (
+            isinstance(other, _SeededScheduler)
+            and self._made < other._made <= self._executions
+        )
+
+
+class RandomScheduler(_SeededScheduler):
+    """Chooses any of the runnable sessions, each time with the same chance.
+
+    :param seed: the same seed gives the same schedules.
+    :param executions: how many to make.
+    """
+
+    def __init__(self, seed: int = 0, executions: int = 1000) -> None:
+        super().__init__(seed, executions)
+
     def choose(self, choice: Choice) -> int:
         """Return any of them."""
         return self._random.choice(choice.runnable)
 
 
-class PctScheduler(Scheduler):
+class PctScheduler(_SeededScheduler):
     """Probabilistic concurrency testing: random priorities, changed at a few steps.
 
     Of the runnable sessions, the one with the highest priority goes on; at `depth` - 1
@@ -194,28 +304,24 @@ class PctScheduler(Scheduler):
     def __init__(self, depth: int = 3, seed: int = 0, executions: int = 1000) -> None:
         if depth < 1:
             raise InvalidSchedule(f"depth={depth!r} is not a positive number.")
+        super().__init__(seed, executions)
         self._depth = depth
-        self._seed = seed
-        self._executions = _check_executions(executions)
-        self._made = 0
-        self._random = random.Random()
         self._priorities: dict[int, float] = {}
         self._changes: dict[int, int] = {}
         self._steps = 0
-        #: The most steps that an execution had so far; before the first, a guess.
-        self._length = 20
+        #: The most steps that an execution had so far.
+        self._longest = 0
 
     def begin(self) -> bool:
         """Tell whether there are executions left."""
-        if self._made:
-            self._length = max(self._steps, 1 if self._made == 1 else self._length)
-        if self._made >= self._executions:
+        if self.lost is None:
+            self._longest = max(self._longest, self._steps)
+        if not super().begin():
             return False
-        self._random = random.Random(f"{self._seed}/{self._made}")
-        self._made += 1
         self._priorities = {}
         self._steps = 0
-        population = range(1, self._length + 1)
+        # Before the first, a guess.
+        population = range(1, (self._longest or 20) + 1)
         count = min(self._depth - 1, len(population))
         changes = self._random.sample(population, count)
         self._changes = {step: -number for number, step in enumerate(changes, start=1)}
@@ -288,9 +394,3 @@ class ReplayScheduler(Scheduler):
             return choice.in_order[0]
         self._made += 1
         return chosen
-
-
-def _check_executions(executions: int) -> int:
-    if executions < 1:
-        raise InvalidSchedule(f"executions={executions!r} is not a positive number.")
-    return executions
