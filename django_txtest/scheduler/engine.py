@@ -156,9 +156,10 @@ class Engine:
                 continue
             others_wait = bool(self._in(State.WAITING))
             # Where sessions wait, each step may let them go on.
-            self._is_relayed = not (others_wait or self._tried)
+            self._is_relayed = is_relayed = not (others_wait or self._tried)
             thread.go(others_wait=others_wait)
-            self._settle(thread)
+            # By now all may be over: others go on while this thread does not.
+            self._settle(self._await_relay() if is_relayed else thread, is_relayed)
         self.strangers.is_watching = False
         self.was_bounded |= self._walk.was_bounded
         return self._walk.execution()
@@ -247,11 +248,9 @@ class Engine:
 
     # What follows waits until each session is paused, over, or proved to wait.
 
-    def _settle(self, stepped: SessionThread | None) -> None:
-        patience = FIRST_LOOK
-        if self._is_relayed:
-            stepped = self._await_relay()
-            patience = 0.0
+    def _settle(self, stepped: SessionThread | None, is_relayed: bool = False) -> None:
+        # After a relay, who made the last step has had its time already.
+        patience = 0.0 if is_relayed else FIRST_LOOK
         moving = {stepped} if stepped else set()
         reported: list[SessionThread] = []
         began = time.monotonic()

@@ -6,6 +6,7 @@ import threading
 import time
 import unittest
 from functools import partial
+from unittest import mock
 
 from django.db import OperationalError, connection, transaction
 from django.test import TestCase, override_settings
@@ -22,11 +23,12 @@ from django_txtest.history import Kind
 from django_txtest.scheduler.calls import Session, parse_sessions
 from django_txtest.scheduler.engine import Engine
 from django_txtest.scheduler.session import checkpoint
+from django_txtest.scheduler.state import State
 from django_txtest.scheduler.strategies import ReplayScheduler
 from django_txtest.scheduler.waits import has_circle
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
-from tests.utils import SessionsMixin, explores, on_postgresql
+from tests.utils import SessionsMixin, explores, on_postgresql, poll
 
 
 @explores
@@ -74,6 +76,24 @@ class StepTests(EngineTestCase):
         self.assertEqual(start.text, f"lend({self.book.pk})")
         self.assertEqual(select.place.function, "lend")
         self.assertTrue(select.place.file.endswith("tests/scheduler/calls.py"))
+
+    def test_all_may_be_over_before_the_engine_looks(self):
+        """Sessions let each other go on, while the engine's own thread may not run."""
+        lend = partial(calls.lend, self.book.pk)
+        with Engine(parse_sessions([lend, lend]), ["default"]) as engine:
+            first = engine.threads[0]
+            go = first.go
+
+            def go_and_wait(**options):
+                go(**options)
+                self.assertTrue(poll(lambda: engine.threads[1].position is State.DONE))
+
+            with mock.patch.object(first, "go", go_and_wait):
+                scheduler = ReplayScheduler("a2b2")
+                scheduler.begin()
+                execution = engine.execute(scheduler.choose)
+        self.assertEqual(execution.schedule.encode(), "a2b2")
+        self.assertEqual(execution.results, [None, None])
 
     def test_commits_savepoints_and_rollbacks_are_steps(self):
         def call():
