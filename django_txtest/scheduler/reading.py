@@ -299,7 +299,7 @@ class Reader:
         return () if relation is None else relation.columns
 
     def _columns_read(self, alias: str, table: str) -> frozenset[str] | None:
-        """Return the columns of a table that are named anywhere in the statement."""
+        """Return the columns of a table that are named, but for what is only set."""
         known = set(self._columns_of(table))
         found: set[str] = set()
         for star in self._statement.find_all(exp.Star):
@@ -308,7 +308,12 @@ class Reader:
         for join in self._statement.find_all(exp.Join):
             if join.args.get("using") or join.args.get("method"):
                 return None
+        is_update = isinstance(self._statement, exp.Update)
+        changes = self._statement.expressions if is_update else ()
+        targets = [change.this for change in changes]
         for column in self._statement.find_all(exp.Column):
+            if any(column is target for target in targets):
+                continue
             name, of = plain(column.name), plain(column.table)
             if name in _SYSTEM_COLUMNS or (not of and name == alias):
                 return None
