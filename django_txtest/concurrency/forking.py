@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -24,6 +25,27 @@ from django_txtest.concurrency.processes import ProcessParticipant
 from django_txtest.concurrency.travel import Job
 from django_txtest.databases import refuse_other_databases
 
+#: How long the threads of executors get to end before a fork, in seconds.
+ENDING = 0.2
+
+# The ends of lifelines that nobody but this process may have. By process, as a copy
+# closes them first of all.
+_own_ends: set[int] = set()
+
+
+class Lifeline:
+    """A pipe by which copies of this process hear of its end, whatever ends it."""
+
+    def __init__(self) -> None:
+        self.end, self._own_end = os.pipe()
+        _own_ends.add(self._own_end)
+
+    def close(self) -> None:
+        """Close both ends."""
+        _own_ends.discard(self._own_end)
+        os.close(self._own_end)
+        os.close(self.end)
+
 
 class Origin:
     """What copies of this process begin with, instead of what is this process's.
@@ -32,14 +54,13 @@ class Origin:
     page of memory when it is first touched, be it for the count of references.
 
     :param known: the calls that they can be told to make by their numbers.
-    :param lifeline: both ends of a pipe, of which this process has one.
     """
 
     def __init__(
         self,
         aliases: Sequence[str],
         known: Sequence[Call],
-        lifeline: tuple[int, int],
+        lifeline: Lifeline,
     ) -> None:
         self.aliases = aliases
         self.known = known
@@ -51,7 +72,6 @@ class Origin:
             type(connection)(connection.settings_dict, connection.alias)
             for connection in connections.all(initialized_only=True)
         ]
-        self._stdin = open(0, closefd=False)  # noqa: SIM115
         self._streams = [_stream(1), _stream(2)]
         old = sys.stdout, sys.stderr
         self._handlers: list[tuple[logging.StreamHandler[Any], int]] = [
@@ -84,7 +104,8 @@ class Origin:
             for fd, file in enumerate([nothing, stdout, stderr]):
                 os.dup2(file.fileno(), fd)
         # Whatever they were: a runner may have put something of its own there.
-        sys.stdin, (sys.stdout, sys.stderr) = self._stdin, self._streams
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+        sys.stdout, sys.stderr = self._streams
         for handler, number in self._handlers:
             handler.setStream(self._streams[number])
 
@@ -155,16 +176,16 @@ class ForkedProcess(ProcessParticipant):
             self._inherited = origin.put_connections()
             origin.put_streams(self._stdout, self._stderr)
             self.channel.close()
-            lifeline, others_end = origin.lifeline
-            for fd in (others_end, *origin.ends):
+            for fd in (*_own_ends, *origin.ends):
                 os.close(fd)
+            _own_ends.clear()
             # Ctrl-C is for the parent, which then ends this process; and a group of
             # its own, so that what the call starts ends with it.
             os.setpgid(0, 0)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.set_wakeup_fd(-1)
-            settle(lifeline, self._stack_file.fileno())
+            settle(origin.lifeline.end, self._stack_file.fileno())
             os.environ["PGAPPNAME"] = self.application_name
             # Processes that the call starts are not to keep the channel open.
             os.register_at_fork(after_in_child=self._childs_channel.close)
@@ -197,11 +218,16 @@ def fork_obstacle() -> str | None:
         # does not use it.
         for pool in getattr(connection, "_connection_pools", {}).values():
             pools.add(f"{pool.name}-")
-    others = [
-        thread.name
-        for thread in threading.enumerate()
-        if thread is not threading.current_thread()
-        and thread.name != WATCH
-        and not thread.name.startswith(tuple(pools))
-    ]
+    deadline = time.monotonic() + ENDING
+    others = []
+    for thread in threading.enumerate():
+        if thread is threading.current_thread() or thread.name == WATCH:
+            continue
+        if thread.name.startswith(tuple(pools)):
+            continue
+        if thread.name.startswith("ThreadPoolExecutor-"):
+            # Of an executor that is gone, as that of a coroutine, it is about to end.
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            others.append(thread.name)
     return f"other threads are running: {', '.join(others)}" if others else None

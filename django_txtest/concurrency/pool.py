@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from django_txtest.concurrency import measuring
 from django_txtest.concurrency.batch import conduct
 from django_txtest.concurrency.calls import Call
-from django_txtest.concurrency.forking import ForkedProcess, Origin
+from django_txtest.concurrency.forking import ForkedProcess, Lifeline, Origin
 from django_txtest.concurrency.processes import end_all, end_late
 from django_txtest.concurrency.travel import pack_jobs
 from django_txtest.exceptions import InvalidCall
@@ -25,7 +24,7 @@ class Pool:
     def __init__(self, aliases: Sequence[str], known: Sequence[Call] = ()) -> None:
         self._aliases = aliases
         self._known = known
-        self._lifeline = os.pipe()
+        self._lifeline = Lifeline()
         self._processes: list[ForkedProcess] = []
         self._is_closed = False
 
@@ -58,8 +57,7 @@ class Pool:
         self._end(processes := self._processes)
         for process in processes:
             process.close()
-        for fd in self._lifeline:
-            os.close(fd)
+        self._lifeline.close()
 
     def _run(
         self,

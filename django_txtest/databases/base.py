@@ -156,6 +156,17 @@ class Database:
 
     # Explored sessions
 
+    def clock(self) -> Any:
+        """Return what time it is, for `active_since`; None if that is of no use."""
+        return None
+
+    def active_since(self, moment: Any, but: Collection[int]) -> list[SessionInfo]:
+        """Return the sessions that were sent a statement since.
+
+        :param but: the numbers of sessions that do not count; nor does this one.
+        """
+        return []
+
     def exploration_obstacle(self) -> str | None:
         """Return why interleavings cannot be explored on this database, or None."""
         vendor = self.connection.vendor

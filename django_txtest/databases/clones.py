@@ -180,7 +180,7 @@ def renew_clone(connection: BaseDatabaseWrapper, template: str) -> None:
             f"database is explored on the machine that has it: use an executor with "
             f"processes there, or PostgreSQL."
         )
-    for path in glob.glob(f"{glob.escape(name)}*"):
+    for path in (name, *glob.glob(f"{glob.escape(name)}-*")):
         _remove(path)
     shutil.copyfile(template, name)
 

@@ -43,6 +43,14 @@ WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()
 ORDER BY s.xact_start
 """
 
+_ACTIVE_SINCE = """
+SELECT s.pid, s.application_name, s.state, left(s.query, 300),
+       extract(epoch FROM clock_timestamp() - s.query_start)::float
+FROM pg_stat_activity s
+WHERE s.datname = current_database() AND s.backend_type = 'client backend'
+  AND s.query_start >= %s AND s.pid <> pg_backend_pid() AND s.pid <> ALL (%s)
+"""
+
 _MAY_INSTALL = """
 SELECT has_database_privilege(current_database(), 'CREATE') AND NOT EXISTS (
     SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -267,6 +275,16 @@ class PostgreSQL(Database):
         """Return the other sessions that hold locks on tables of this database."""
         with self.connection.cursor() as cursor:
             cursor.execute(_LOCK_HOLDERS)
+            return [SessionInfo(*row) for row in cursor.fetchall()]
+
+    def clock(self) -> Any:
+        """Return the server's time."""
+        return self._row("SELECT clock_timestamp()")[0]
+
+    def active_since(self, moment: Any, but: Collection[int]) -> list[SessionInfo]:
+        """Return the sessions on this database that were sent a statement since."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(_ACTIVE_SINCE, [moment, list(but)])
             return [SessionInfo(*row) for row in cursor.fetchall()]
 
     def is_lock_timeout(self, error: DatabaseError) -> bool:

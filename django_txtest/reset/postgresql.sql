@@ -203,7 +203,8 @@ DECLARE
 BEGIN
     FOR q IN
         SELECT seqrelid AS id, pg_sequence_last_value(seqrelid) AS value
-        FROM pg_sequence WHERE has_sequence_privilege(seqrelid, 'SELECT, UPDATE')
+        FROM pg_sequence WHERE has_sequence_privilege(seqrelid, 'SELECT')
+          AND has_sequence_privilege(seqrelid, 'UPDATE')
     LOOP
         IF q.value IS NULL THEN  -- it gave none yet: what it will begin with
             EXECUTE format('SELECT last_value FROM %s', q.id::regclass) INTO q.value;

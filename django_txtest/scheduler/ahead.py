@@ -189,13 +189,15 @@ class Ahead:
             self._jobs.remove(job)
             with _failures(self._executor):
                 report = job.future.result()
-            if job.part is None and report.problem:
+            if report.problem and job.part is None and not self.processes:
                 raise ExecutorFailed(
                     f"The process {report.process} of {self._executor!r} cannot "
                     f"explore:\n{report.problem}"
                 )
             if report.problem:
                 self._warn(report)
+            if report.problem and job.part is None:
+                continue  # the others can
             self._free.append(job.clones)
             self.processes.add(report.process)
             if report.records:
@@ -232,7 +234,7 @@ def _failures(executor: Executor) -> Iterator[None]:
             )
         raise ExecutorFailed(
             f"{executor!r} does not do what it is given: {type(error).__name__}: "
-            f"{error}. {hint}"
+            f"{str(error).rstrip('.')}. {hint}"
         ) from error
 
 

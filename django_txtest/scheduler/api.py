@@ -158,6 +158,7 @@ def explore(
             # Of a reduced search, it would not be known what a bound leaves out.
             is_bounded = preemption_bound is not None
             scheduler = DfsScheduler() if is_bounded else DporScheduler()
+        scheduler.restart()
         return explore_as_requested(explorer, scheduler)
 
 

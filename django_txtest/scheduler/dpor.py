@@ -78,6 +78,11 @@ class DporScheduler(Scheduler):
     is_symmetric = True
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was tried, as another exploration begins."""
+        super().restart()
         self._effects = Effects()
         self._depend = Dependency()
         self._numbers: Mapping[str, int] = {}

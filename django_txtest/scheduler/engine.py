@@ -116,8 +116,8 @@ class Engine:
                     stacklevel=2,
                 )
         finally:
-            self.strangers.close()
             self._watch.close()
+            self.strangers.close()
 
     def begin(
         self,

@@ -207,7 +207,7 @@ class Explorer:
 
     def _end(self, found: Exploration, scheduler: Scheduler) -> None:
         """Say what it means that the scheduler has no other schedule."""
-        if scheduler.exhausted and self._engine.strangers.names:
+        if scheduler.exhausted and self._engine.strangers.look():
             found.limit = "what threads of their own did in the database"
         elif scheduler.exhausted and not self._engine.was_bounded:
             found.exhausted = True

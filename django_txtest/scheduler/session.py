@@ -67,6 +67,8 @@ class SessionThread:
         #: Whether it has asked the database something, and has no answer yet.
         self.is_asking = False
         self.finished = threading.Event()
+        #: Whether there is, or was, a thread.
+        self.is_started = False
         self._call = session.call()
         self._aliases = aliases
         self._isolation_level = isolation_level
@@ -97,7 +99,13 @@ class SessionThread:
 
     def start(self) -> None:
         """Start the thread, which connects and reports."""
-        self._thread.start()
+        # Before, as Ctrl-C may come while it starts.
+        self.is_started = True
+        try:
+            self._thread.start()
+        except RuntimeError:  # the system has no more
+            self.is_started = False
+            raise
 
     def begin(self) -> None:
         """Get ready for another execution."""
@@ -155,11 +163,6 @@ class SessionThread:
     def is_done(self) -> bool:
         """Whether its call is over."""
         return self.state is State.DONE
-
-    @property
-    def is_started(self) -> bool:
-        """Whether there is, or was, a thread."""
-        return self._thread.ident is not None
 
     @property
     def ident(self) -> int:

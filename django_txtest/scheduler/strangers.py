@@ -7,12 +7,15 @@ import warnings
 from collections.abc import Callable, Collection
 from typing import Any
 
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from django_txtest.databases import get_database
+
 
 class Strangers:
-    """Remembers the threads that connect to an explored database of their own accord.
+    """Remembers who else connects to an explored database, or uses it.
 
     :param is_known: tells whether a thread is the engine's or that of a session.
     """
@@ -20,15 +23,32 @@ class Strangers:
     def __init__(
         self, aliases: Collection[str], is_known: Callable[[threading.Thread], bool]
     ) -> None:
+        #: The threads, or the sessions where it is not known whose they are.
         self.names: set[str] = set()
         #: Whether calls are made now.
         self.is_watching = False
         self._aliases = aliases
         self._is_known = is_known
+        #: The server's numbers of the sessions that belong here, also of past ones.
+        self._pids: set[int] = set()
+        self._began: dict[str, Any] = {}
 
     def watch(self) -> None:
         """Begin to watch; goes on until `close`."""
         connection_created.connect(self._note)
+        for alias in self._aliases:
+            database = get_database(connections[alias])
+            self._began[alias] = database.clock()
+            self._keep(database.session_pid())
+
+    def look(self) -> bool:
+        """Ask the server, too, who was connected before; return whether any was seen."""
+        for alias, moment in self._began.items():
+            if not self.names and moment is not None:
+                database = get_database(connections[alias])
+                for each in database.active_since(moment, self._pids):
+                    self.names.add(f"by a session with pid {each.pid}")
+        return bool(self.names)
 
     def close(self) -> None:
         """Stop watching, and warn of those that were seen."""
@@ -46,6 +66,11 @@ class Strangers:
 
     def _note(self, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
         thread = threading.current_thread()
-        is_explored = connection.alias in self._aliases
-        if self.is_watching and is_explored and not self._is_known(thread):
+        if self._is_known(thread):
+            self._keep(get_database(connection).session_pid())
+        elif self.is_watching and connection.alias in self._aliases:
             self.names.add(thread.name)
+
+    def _keep(self, pid: int | None) -> None:
+        if pid is not None:
+            self._pids.add(pid)

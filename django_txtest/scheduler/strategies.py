@@ -74,6 +74,11 @@ class Scheduler(ABC):
     #: Whether it tries a part of what another one does, and not the whole.
     is_part = False
 
+    def restart(self) -> None:
+        """Forget what was tried, as another exploration begins."""
+        self.exhausted = False
+        self.lost = None
+
     def prepare(self, program: Program) -> None:  # noqa: B027 - few need it
         """Learn what is explored."""
 
@@ -127,6 +132,11 @@ class DfsScheduler(Scheduler):
     """
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was tried, as another exploration begins."""
+        super().restart()
         #: Beginnings of schedules that are still to be tried, by preemptions; of those
         #: with as many, the one that was added last is the first.
         self._waiting: list[tuple[int, int, bytes]] = [(0, 0, b"")]
@@ -235,9 +245,14 @@ class _SeededScheduler(Scheduler):
             )
         self._seed = seed
         self._executions = executions
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was made, as another exploration begins."""
+        super().restart()
         self._made = 0
         #: Up to where executions were not given away.
-        self._own = executions
+        self._own = self._executions
         self._random = random.Random()
 
     def begin(self) -> bool:
@@ -304,8 +319,12 @@ class PctScheduler(_SeededScheduler):
     def __init__(self, depth: int = 3, seed: int = 0, executions: int = 1000) -> None:
         if depth < 1:
             raise InvalidSchedule(f"depth={depth!r} is not a positive number.")
-        super().__init__(seed, executions)
         self._depth = depth
+        super().__init__(seed, executions)
+
+    def restart(self) -> None:
+        """Forget what was made, as another exploration begins."""
+        super().restart()
         self._priorities: dict[int, float] = {}
         self._changes: dict[int, int] = {}
         self._steps = 0
@@ -347,6 +366,11 @@ class ReplayScheduler(Scheduler):
         if isinstance(schedule, str):
             schedule = Schedule.decode(schedule)
         self._schedule = schedule
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget that it was followed, as another exploration begins."""
+        super().restart()
         self._tries = 0
         self._made = 0
 
@@ -394,3 +418,13 @@ class ReplayScheduler(Scheduler):
             return choice.in_order[0]
         self._made += 1
         return chosen
+
+    def end(self, history: History) -> None:
+        """See that the execution was not over before the schedule was."""
+        left = len(self._schedule) - self._made
+        if self.lost is None and left:
+            self.lost = (
+                f"The calls were over after {self._made} steps of the schedule "
+                f"{self._schedule}, and {left} are left. Was it found with other "
+                f"calls, other rows or another version of the code?\n\n{history}"
+            )

@@ -36,7 +36,7 @@ from django_txtest import (
     replay,
     sessions,
 )
-from django_txtest.exceptions import SessionStuck, TooManySteps
+from django_txtest.exceptions import InvalidCall, SessionStuck, TooManySteps
 from django_txtest.history import Kind
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
@@ -837,6 +837,27 @@ class OtherThreadsTests(CallsTestCase):
             exploration = explore(call, call)
         self.assertFalse(exploration.exhausted)
         self.assertIn("what threads of their own did", str(exploration))
+
+    @on_postgresql
+    def test_a_thread_that_was_connected_before(self):
+        with ThreadPoolExecutor(1) as executor:
+
+            def call():
+                executor.submit(calls.lend_f, 1000).result()
+
+            call()
+            for _ in range(2):
+                with self.assertWarnsRegex(RuntimeWarning, "session with pid"):
+                    exploration = explore(call, call)
+                self.assertFalse(exploration.exhausted)
+            executor.submit(lambda: connection.close()).result()
+
+    def test_a_test_that_is_a_coroutine(self):
+        async def test():
+            self.assertProved(partial(calls.lend_f, 1000))
+
+        with self.assertRaisesRegex(InvalidCall, "sync_to_async"):
+            async_to_sync(test)()
 
     def test_coroutines(self):
         async def call():

@@ -16,7 +16,7 @@ from tests.library.models import Book
 from tests.scheduler import calls
 from tests.utils import explores
 
-EXECUTIONS = 40
+EXECUTIONS = 200
 #: How long a server gets to notice that a session was closed, in seconds.
 PATIENCE = 10.0
 

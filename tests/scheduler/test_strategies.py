@@ -177,3 +177,22 @@ class ReplayTests(unittest.TestCase):
     def test_what_cannot_be_followed(self):
         with self.assertRaisesRegex(InvalidSchedule, "beyond step 1: session a"):
             run_all(ReplayScheduler("a2"), [1, 1])
+        with self.assertRaisesRegex(
+            InvalidSchedule, "over after 2 steps .* 3 are left"
+        ):
+            run_all(ReplayScheduler("aba3"), [1, 1])
+
+
+class RestartTests(unittest.TestCase):
+    def test_in_another_exploration_all_is_tried_again(self):
+        for scheduler in (
+            DfsScheduler(),
+            RandomScheduler(1, 5),
+            PctScheduler(2, 1, 5),
+            ReplayScheduler("ab"),
+        ):
+            first = run_all(scheduler, [2, 2])
+            self.assertTrue(first)
+            self.assertEqual(run_all(scheduler, [2, 2]), [])
+            scheduler.restart()
+            self.assertEqual(run_all(scheduler, [2, 2]), first)
