@@ -42,7 +42,7 @@ class Strangers:
             self._keep(database.session_pid())
 
     def look(self) -> bool:
-        """Ask the server, too, who was connected before; return whether any was seen."""
+        """Ask the server, too, who was connected before; return if any was seen."""
         for alias, moment in self._began.items():
             if not self.names and moment is not None:
                 database = get_database(connections[alias])
