@@ -71,8 +71,9 @@ def explore(
     may differ, and fields with `auto_now` or `auto_now_add`.
 
     :param calls: callables, named s1, s2, ..., or `Session` objects.
-    :param invariant: called with the `Results` of each execution; it fails if this
-        returns False or raises, or if a call raises what `allow` does not name.
+    :param invariant: called with the `Results` of each execution, and of each order in
+        which identical calls could have had them; it fails if this returns False or
+        raises, or if a call raises what `allow` does not name.
     :param setup: called before each execution, once the databases are put back.
     :param scheduler: chooses the schedules; usually a `DporScheduler`, which tries one
         of those that cannot differ, or a `DfsScheduler` with a bound of preemptions.
@@ -95,6 +96,11 @@ def explore(
     :param executor: any `concurrent.futures.Executor`, whose workers make executions
         ahead, each on clones of the databases. What comes of it is the same as without.
     :raises InvalidCall: for any other option, and for what cannot be called.
+    :raises NotDeterministic: if a schedule that failed does not fail again.
+    :raises SessionStuck: if a session does not come back from a step.
+    :raises TooManySteps: if an execution does not come to an end.
+    :raises PicklingError: if something cannot be sent to the executor.
+    :raises ExecutorFailed: if the executor does not do what it is given.
     """
     _refuse(unknown)
     sessions = parse_sessions(calls)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +14,13 @@ from unittest import mock
 from django.db import connection, transaction
 from django.test import TestCase, override_settings
 
-from django_txtest import CallTimeout, ChildCrashed, NoAtomicMixin, workers
+from django_txtest import (
+    CallTimeout,
+    ChildCrashed,
+    NoAtomicMixin,
+    run_concurrently,
+    workers,
+)
 from django_txtest.concurrency import processes
 from django_txtest.exceptions import AtomicBlockError, InvalidCall, PicklingError
 from tests.concurrency import targets
@@ -44,6 +52,27 @@ class WorkersTests(SessionsMixin, NoAtomicMixin, TestCase):
                 pool.call_concurrently(2, lend, book.pk).raise_errors()
                 book.refresh_from_db()
                 self.assertEqual(book.copies, 1)
+
+    def test_those_of_two_pools_end_with_the_parent(self):
+        path = self.folder / "pids"
+
+        def kill_parent(*pids):
+            path.write_text(" ".join(map(str, (os.getpid(), *pids))))
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(600)
+
+        def parent():
+            with workers(1, using="fork") as one, workers(1, using="fork") as other:
+                one.run_concurrently([targets.pid])
+                pids = other.run_concurrently([targets.pid])
+                # Forked anew, it has what the other pool has of this process.
+                one.run_concurrently([partial(os._exit, 3)])
+                one.run_concurrently([partial(kill_parent, *pids)])
+
+        [died] = run_concurrently([parent], using="fork")
+        self.assertIsInstance(died, ChildCrashed)
+        for pid in map(int, path.read_text().split()):
+            self.assertTrue(has_ended(pid), pid)
 
     def test_settings_are_those_of_the_batch(self):
         with workers(1, using="fork") as pool:

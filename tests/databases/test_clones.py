@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import threading
 import unittest
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 from django.db import connection, connections
@@ -138,3 +140,14 @@ class NameTests(unittest.TestCase):
         other = SimpleNamespace(vendor="oracle", alias="default")
         with self.assertRaisesRegex(DatabaseNotSupported, "'default' cannot be cloned"):
             get_clones(other)
+
+
+class RenewTests(unittest.TestCase):
+    def test_files_of_other_clones_stay(self):
+        with TemporaryDirectory() as folder:
+            names = {f"db_txtest_{number}" for number in range(12)}
+            for name in (*names, "db_txtest_1-wal"):
+                (Path(folder) / name).touch()
+            own = SimpleNamespace(settings_dict={"NAME": f"{folder}/db_txtest_1"})
+            renew_clone(own, f"{folder}/db_txtest_0")
+            self.assertEqual(set(os.listdir(folder)), names)
