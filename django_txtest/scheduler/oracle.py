@@ -309,6 +309,8 @@ def _told_rows(
     less: list[dict[str, Any]],
 ) -> list[str]:
     told = []
+    # Where rows are in the file differs from execution to execution.
+    more, less = sorted(more, key=_row), sorted(less, key=_row)
     for row in list(more):
         twin = next((r for r in less if key and r.get(key) == row.get(key)), None)
         if twin is None or key is None:

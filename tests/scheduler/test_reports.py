@@ -9,6 +9,7 @@ import math
 import os
 import re
 import threading
+import unittest
 import uuid
 from functools import partial
 from unittest import mock
@@ -26,6 +27,7 @@ from django_txtest import (
     explore,
 )
 from django_txtest.history import Event, History, Kind, Place
+from django_txtest.scheduler.oracle import _told_rows
 from django_txtest.scheduler.source import Writer
 from django_txtest.timeline.transcript import for_terminal, render
 from tests.library.models import Book, Genre, Reader
@@ -194,7 +196,7 @@ class NearestSerialOrderTests(ReportTestCase):
             produce,
             setup=ready.clear,
             invariant=lambda results: False,
-            scheduler=ReplayScheduler("ab2a2b"),
+            scheduler=ReplayScheduler("ab2a"),
             stop_on_first=False,
         )
         self.assertIn("to compare with, cannot be made: Session s1", str(exploration))
@@ -205,6 +207,22 @@ class NearestSerialOrderTests(ReportTestCase):
             *[int] * 7, invariant=lambda results: False, max_executions=1
         )
         self.assertEqual(exploration.failure.comparison, "")
+
+
+class RowsTests(unittest.TestCase):
+    def test_in_whatever_order_they_are_read(self):
+        mine = [{"id": str(n), "copies": "4"} for n in (2, 1, 3)]
+        its = [{"id": str(n), "copies": "3"} for n in (1, 4, 2)]
+        for more, less in ((mine, its), (mine[::-1], its[::-1])):
+            self.assertEqual(
+                _told_rows("book", "id", more, less),
+                [
+                    "book id=1: copies is 4; there it is 3",
+                    "book id=2: copies is 4; there it is 3",
+                    "book has this row, and has it not there: id=3, copies=4",
+                    "book has not this row, and has it there: id=4, copies=3",
+                ],
+            )
 
 
 @explores
