@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import threading
 from functools import partial
 
-from django.db import connection
-
+from benchmarks.leftovers import left
 from benchmarks.project.calls import increment
 from benchmarks.project.models import Counter
 from django_txtest import run_concurrently
@@ -35,28 +31,3 @@ def leaks(batches: int) -> list[dict[str, str | int]]:
                 )
             run_concurrently(calls, using=using).raise_errors()
     return rows
-
-
-def left() -> dict[str, int]:
-    """Return what this process has: memory, processes, threads, files and so on."""
-    gc.collect()
-    with open("/proc/self/status") as file:
-        rss = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
-    with open(f"/proc/self/task/{os.getpid()}/children") as file:
-        processes = len(file.read().split())
-    sessions = 0
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE datname = current_database()"
-            )
-            (sessions,) = cursor.fetchone()
-    return {
-        "RSS, KiB": rss,
-        "processes": processes,
-        "threads": threading.active_count(),
-        "files": len(os.listdir("/proc/self/fd")),
-        "sessions": sessions,
-        "objects": len(gc.get_objects()),
-    }

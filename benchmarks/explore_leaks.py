@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import threading
 from functools import partial
 
-from django.db import connection
-
 from benchmarks.explore_speed import by_the_orm
+from benchmarks.leftovers import left
 from benchmarks.project.everyday import prepare
 from django_txtest import RandomScheduler, explore
 
@@ -21,7 +17,7 @@ def leaks(executions: int) -> list[dict[str, int]]:
     """Explore again and again, and print what this process has after each time."""
     prepare()
     calls = [partial(by_the_orm, 1), partial(by_the_orm, 1)]
-    rows = [left(0)]
+    rows = [{"executions": 0, **left()}]
     names = list(rows[0])
     print("".join(f"{name:>14}" for name in names))
     while True:
@@ -37,24 +33,4 @@ def leaks(executions: int) -> list[dict[str, int]]:
             max_time=float("inf"),
         )
         found.raise_if_failed()
-        rows.append(left(made + found.executions))
-
-
-def left(executions: int) -> dict[str, int]:
-    """Return what this process has: memory, threads, files, sessions, objects."""
-    gc.collect()
-    with open("/proc/self/status") as file:
-        rss = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        )
-        (sessions,) = cursor.fetchone()
-    return {
-        "executions": executions,
-        "RSS, KiB": rss,
-        "threads": threading.active_count(),
-        "files": len(os.listdir("/proc/self/fd")),
-        "sessions": sessions,
-        "objects": len(gc.get_objects()),
-    }
+        rows.append({"executions": made + found.executions, **left()})
