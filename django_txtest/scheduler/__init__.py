@@ -2,6 +2,7 @@
 
 from django_txtest.scheduler.anomalies import Anomaly
 from django_txtest.scheduler.api import explore, replay
+from django_txtest.scheduler.base import Scheduler
 from django_txtest.scheduler.calls import Session
 from django_txtest.scheduler.dpor import DporScheduler
 from django_txtest.scheduler.exploration import Exploration, Failure
@@ -13,7 +14,6 @@ from django_txtest.scheduler.strategies import (
     PctScheduler,
     RandomScheduler,
     ReplayScheduler,
-    Scheduler,
 )
 
 __all__ = [

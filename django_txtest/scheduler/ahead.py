@@ -26,6 +26,7 @@ from django_txtest.concurrency.travel import (
 from django_txtest.databases import Clones, get_clones, get_database
 from django_txtest.exceptions import ExecutorFailed, InvalidCall, PicklingError
 from django_txtest.reset import current_layers
+from django_txtest.scheduler.base import Scheduler
 from django_txtest.scheduler.parts import Record, Records
 from django_txtest.scheduler.remote import (
     Report,
@@ -35,7 +36,6 @@ from django_txtest.scheduler.remote import (
     wake,
     work,
 )
-from django_txtest.scheduler.strategies import Scheduler
 
 #: How long a part is explored before records are sent, in seconds and in executions.
 PART_SECONDS = 2.0

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeAlias
 from django_txtest.exceptions import InvalidCall
 from django_txtest.outcomes import Results
 from django_txtest.scheduler.ahead import check_executor, exploring_ahead
+from django_txtest.scheduler.base import Scheduler
 from django_txtest.scheduler.calls import Session, parse_sessions
 from django_txtest.scheduler.dpor import DporScheduler
 from django_txtest.scheduler.engine import MAX_STEPS, Engine
@@ -31,7 +32,7 @@ from django_txtest.scheduler.request import explore_as_requested
 from django_txtest.scheduler.schedule import Schedule
 from django_txtest.scheduler.spreading import SpreadExplorer
 from django_txtest.scheduler.start import started
-from django_txtest.scheduler.strategies import DfsScheduler, ReplayScheduler, Scheduler
+from django_txtest.scheduler.strategies import DfsScheduler, ReplayScheduler
 from django_txtest.scheduler.usable import explored_aliases
 
 AnyCall: TypeAlias = "Session | Callable[[], Any]"

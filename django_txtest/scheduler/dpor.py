@@ -19,16 +19,16 @@ from typing import Any
 
 from django_txtest.exceptions import NotDeterministic
 from django_txtest.history import Event, History
-from django_txtest.scheduler.dependency import Dependency
-from django_txtest.scheduler.effects import Effects
-from django_txtest.scheduler.schedule import Schedule
-from django_txtest.scheduler.strategies import (
+from django_txtest.scheduler.base import (
     TRIES,
     Choice,
     Program,
     Scheduler,
     begins_with_one,
 )
+from django_txtest.scheduler.dependency import Dependency
+from django_txtest.scheduler.effects import Effects
+from django_txtest.scheduler.schedule import Schedule
 from django_txtest.scheduler.traces import Step, Trace
 
 #: After how many times it is clear that a step usually does something else.

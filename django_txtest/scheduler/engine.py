@@ -13,12 +13,12 @@ from types import TracebackType
 from django_txtest.conf import settings
 from django_txtest.exceptions import SessionStuck
 from django_txtest.history import Event, History, Kind
+from django_txtest.scheduler.base import Choice
 from django_txtest.scheduler.calls import Session
 from django_txtest.scheduler.ending import end_all
 from django_txtest.scheduler.session import SessionThread
 from django_txtest.scheduler.state import State, Turns
 from django_txtest.scheduler.strangers import Strangers
-from django_txtest.scheduler.strategies import Choice
 from django_txtest.scheduler.waits import WaitWatch, has_circle
 from django_txtest.scheduler.walk import Execution, Walk
 

@@ -13,6 +13,7 @@ from django_txtest.exceptions import NotDeterministic
 from django_txtest.history import History
 from django_txtest.outcomes import Results
 from django_txtest.reset import current_test
+from django_txtest.scheduler.base import TRIES, Choice, Program, Scheduler
 from django_txtest.scheduler.calls import Session, find_twins
 from django_txtest.scheduler.effects import explored
 from django_txtest.scheduler.engine import Engine
@@ -32,13 +33,7 @@ from django_txtest.scheduler.schedule import Schedule
 from django_txtest.scheduler.shrinking import shrink
 from django_txtest.scheduler.source import Writer
 from django_txtest.scheduler.start import Start
-from django_txtest.scheduler.strategies import (
-    TRIES,
-    Choice,
-    Program,
-    ReplayScheduler,
-    Scheduler,
-)
+from django_txtest.scheduler.strategies import ReplayScheduler
 from django_txtest.scheduler.walk import Execution
 
 #: Of how many orders of twins an invariant is asked, at most, of one execution.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django_txtest.history import Event, History
-from django_txtest.scheduler.strategies import Choice, Scheduler
+from django_txtest.scheduler.base import Choice, Scheduler
 
 Choices = tuple[int, ...]
 

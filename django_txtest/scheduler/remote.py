@@ -25,6 +25,7 @@ from django_txtest.databases import cloned, renew_clone
 from django_txtest.exceptions import ExecutorFailed
 from django_txtest.outcomes import Results
 from django_txtest.reset import Layers, Leftovers
+from django_txtest.scheduler.base import Choice, Scheduler
 from django_txtest.scheduler.calls import Session
 from django_txtest.scheduler.engine import Engine
 from django_txtest.scheduler.explaining import Explainer
@@ -33,7 +34,6 @@ from django_txtest.scheduler.explorer import Explorer, Limits, Made
 from django_txtest.scheduler.parts import Record
 from django_txtest.scheduler.pinning import pinned
 from django_txtest.scheduler.start import Start
-from django_txtest.scheduler.strategies import Choice, Scheduler
 
 #: How long a thread gets to end after Ctrl-C, in seconds.
 _END_TIMEOUT = 10.0

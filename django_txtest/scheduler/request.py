@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 from django_txtest.exceptions import ReplayRefused, TxTestError
 from django_txtest.reset import current_test
+from django_txtest.scheduler.base import Scheduler
 from django_txtest.scheduler.exploration import Exploration
 from django_txtest.scheduler.explorer import Explorer
 from django_txtest.scheduler.schedule import Schedule
-from django_txtest.scheduler.strategies import ReplayScheduler, Scheduler
+from django_txtest.scheduler.strategies import ReplayScheduler
 
 
 class ReplayRequest:

@@ -9,10 +9,10 @@ from typing import Any
 from django_txtest.history import History
 from django_txtest.outcomes import Results
 from django_txtest.scheduler.ahead import Ahead
+from django_txtest.scheduler.base import Scheduler
 from django_txtest.scheduler.explorer import Explorer, Made
 from django_txtest.scheduler.parts import Follower
 from django_txtest.scheduler.remote import turn
-from django_txtest.scheduler.strategies import Scheduler
 from django_txtest.scheduler.walk import Execution
 
 

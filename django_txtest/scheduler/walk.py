@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from django_txtest.exceptions import TooManySteps
 from django_txtest.history import History, Kind
 from django_txtest.outcomes import Results
+from django_txtest.scheduler.base import Choice
 from django_txtest.scheduler.schedule import Schedule
 from django_txtest.scheduler.session import SessionThread
 from django_txtest.scheduler.state import State
-from django_txtest.scheduler.strategies import Choice
 
 
 @dataclass(frozen=True)

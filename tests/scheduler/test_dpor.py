@@ -7,8 +7,9 @@ from itertools import count, permutations
 
 from django_txtest.exceptions import NotDeterministic
 from django_txtest.history import Event, History, Kind
+from django_txtest.scheduler.base import Choice, Program
 from django_txtest.scheduler.dpor import RARE, DporScheduler
-from django_txtest.scheduler.strategies import Choice, DfsScheduler, Program
+from django_txtest.scheduler.strategies import DfsScheduler
 from django_txtest.scheduler.transactions import Explored
 from tests.scheduler.test_statements import catalogue
 

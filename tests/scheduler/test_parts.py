@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from django_txtest import DfsScheduler, DporScheduler, PctScheduler, RandomScheduler
 from django_txtest.history import Event, History, Kind
+from django_txtest.scheduler.base import Choice, Scheduler
 from django_txtest.scheduler.parts import Follower, Record, Records
 from django_txtest.scheduler.schedule import Schedule
-from django_txtest.scheduler.strategies import Choice, ReplayScheduler, Scheduler
+from django_txtest.scheduler.strategies import ReplayScheduler
 from tests.properties import at_any_speed
 from tests.scheduler.test_dpor import READ, UNKNOWN, WRITE, WRITE_OTHER, program
 

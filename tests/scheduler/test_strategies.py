@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from django_txtest.exceptions import InvalidSchedule, NotDeterministic
 from django_txtest.history import History
+from django_txtest.scheduler.base import TRIES, Choice
 from django_txtest.scheduler.dpor import DporScheduler
 from django_txtest.scheduler.schedule import MAX_SESSIONS, Schedule
 from django_txtest.scheduler.strategies import (
-    TRIES,
-    Choice,
     DfsScheduler,
     PctScheduler,
     RandomScheduler,
