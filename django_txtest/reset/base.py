@@ -7,11 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import Any, TypeAlias
 
 from django.db import DatabaseError
 
 from django_txtest.databases import Database
 from django_txtest.exceptions import DatabaseNotSupported, SchemaChanged
+
+#: The rows of tables, by their names, each with a value for each of its columns.
+TableRows: TypeAlias = "dict[str, list[tuple[Any, ...]]]"
 
 
 def fingerprint(*script: str) -> str:
@@ -73,16 +77,24 @@ class Baseline(ABC):
             f"SQLite can, where the role may install triggers. Leave executor= out."
         )
 
-    def written_tables(self) -> set[str] | None:
-        """Return the names of the tables written to since; None if one cannot tell."""
-        return None
-
     @abstractmethod
     def restore(self) -> None:
         """Put the database back to the highest level.
 
         :raises LocksHeld: if that is not possible within the setting's lock timeout.
         """
+
+    def take_back(self) -> TableRows:
+        """Restore, and return the rows that the tables written to had.
+
+        Of all tables, where it is not known which were.
+
+        :raises LocksHeld: as `restore` does.
+        """
+        tables = self.database.tables()
+        rows = {table.name: self.database.read_values(table) for table in tables}
+        self.restore()
+        return rows
 
     # For those who implement the above
 

@@ -13,7 +13,7 @@ from django_txtest.conf import settings
 from django_txtest.databases import Database, get_database
 from django_txtest.exceptions import LeftoverSession, NestedCheckpoint
 from django_txtest.maintenance import maintenance
-from django_txtest.reset.base import Baseline, Level, LocksHeld
+from django_txtest.reset.base import Baseline, Level, LocksHeld, TableRows
 from django_txtest.reset.baselines import get_baseline
 from django_txtest.reset.leftovers import Leftovers
 from django_txtest.reset.session import SessionWatch
@@ -111,14 +111,16 @@ class Layers:
             with self._session.looks_away():
                 self._forget(Level.CHECKPOINT)
 
-    @maintenance()
-    def written_tables(self) -> dict[str, set[str] | None]:
-        """Return, by alias, the tables written to since; None if one cannot tell."""
+    def take_back(self) -> dict[str, TableRows]:
+        """Put everything back; return what the tables written to had, by alias."""
+        rows = {}
+
+        def take_back(baseline: Baseline) -> None:
+            rows[baseline.database.connection.alias] = baseline.take_back()
+
         with self._session.looks_away():
-            return {
-                baseline.database.connection.alias: baseline.written_tables()
-                for baseline in self._baselines
-            }
+            self._restore(self._baselines, take_back)
+        return rows
 
     def _return_to_checkpoint(self) -> None:
         with self._session.looks_away():
@@ -130,9 +132,13 @@ class Layers:
     def _forget(self, level: Level) -> None:
         self._for_each(self._baselines, lambda baseline: baseline.forget(level))
 
-    def _restore(self, baselines: Sequence[Baseline]) -> None:
+    def _restore(
+        self,
+        baselines: Sequence[Baseline],
+        act: Callable[[Baseline], None] = lambda baseline: baseline.restore(),
+    ) -> None:
         try:
-            self._for_each(baselines, lambda baseline: baseline.restore())
+            self._for_each(baselines, act)
         finally:
             _clear_caches()
 

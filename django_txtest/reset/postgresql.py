@@ -6,6 +6,7 @@ cost does not grow with the schema. Whoever wrote, in whatever way, was seen.
 
 from __future__ import annotations
 
+import json
 import time
 from functools import cache, cached_property
 from importlib import resources
@@ -15,7 +16,7 @@ from django.db import DatabaseError, transaction
 
 from django_txtest.conf import settings
 from django_txtest.databases import PostgreSQL
-from django_txtest.reset.base import Baseline, Level, LocksHeld, fingerprint
+from django_txtest.reset.base import Baseline, Level, LocksHeld, TableRows, fingerprint
 
 
 class PostgreSQLBaseline(Baseline):
@@ -58,28 +59,38 @@ class PostgreSQLBaseline(Baseline):
         """Give the level up, if it is there: the next restore goes to one below."""
         self._row(f"SELECT txtest.forget({level:d})")
 
-    def written_tables(self) -> set[str] | None:
-        """Return the names of the tables written to since."""
-        with self.database.connection.cursor() as cursor:
-            cursor.execute("SELECT txtest.written_tables()")
-            return {name for (name,) in cursor.fetchall()}
-
     def restore(self) -> None:
         """Put the database back to the highest level."""
+        self._restore_all()
+
+    def take_back(self) -> TableRows:
+        """Restore, and return the rows that the tables written to had."""
+        written = json.loads(self._restore_all(tells=True))
+        return {name: list(map(tuple, rows)) for name, rows in written}
+
+    def _restore_all(self, *, tells: bool = False) -> str:
+        """Put back what is committed, and what is being committed."""
         deadline = time.monotonic() + settings.lock_timeout
-        while not self._restore():
+        is_done, told = self._restore(tells=tells)
+        while not is_done:
             # What is not committed yet could be after the restore: wait for it.
             if time.monotonic() > deadline:
                 raise LocksHeld
             time.sleep(0.01)
+            is_done, _ = self._restore()
+        return told
 
-    def _restore(self) -> bool:
-        """Put back what is committed; return whether there was no more to do."""
+    def _restore(self, *, tells: bool = False) -> tuple[bool, str]:
+        """Put back what is committed; return whether there was no more to do.
+
+        :param tells: whether to return, too, what there was in the tables written to.
+        """
         try:
             # In this order: who commits in between is waited for in the next round.
             with self.lock_errors():
-                has_writers, _, _, is_same_schema, _ = self._row(
-                    f"SELECT txtest.has_writers(), txtest.restore({_lock_timeout()}), "
+                has_writers, told, _, is_same_schema, _ = self._row(
+                    f"SELECT txtest.has_writers(), "
+                    f"txtest.restore({_lock_timeout()}, {tells}), "
                     f"txtest.restore_sequences(), txtest.is_same_schema(), "
                     f"pg_advisory_unlock_all()"
                 )
@@ -89,7 +100,7 @@ class PostgreSQLBaseline(Baseline):
             raise
         if not is_same_schema:
             self._mend_schema()
-        return is_same_schema and not has_writers
+        return is_same_schema and not has_writers, told
 
     def _is_installed(self) -> bool:
         """Tell whether level 1 is known; if so, it is the highest from now on."""

@@ -25,7 +25,8 @@ CREATE UNLOGGED TABLE txtest.tables (
     columns text NOT NULL,      -- those that can be written to
     types text NOT NULL,        -- of all columns
     numbers text NOT NULL,      -- of all columns: they change when one is made anew
-    fields text NOT NULL,       -- those that can be written to, of a composite value
+    fields text NOT NULL,       -- the same, of a composite value
+    texts text NOT NULL,        -- the same, as text
     has_key boolean NOT NULL,
     level int NOT NULL,         -- the highest that it has rows of
     is_empty boolean            -- at that level; null: a view without data
@@ -65,14 +66,15 @@ SELECT c.oid AS relid, c.relkind AS kind,
        CASE c.relkind WHEN 'r' THEN 'ONLY ' ELSE '' END
            || format('%I.%I', n.nspname, c.relname) AS source,
        format('%I.%I', n.nspname, c.relname) AS target,
-       a.columns, b.types, b.numbers, a.fields,
+       a.columns, b.types, b.numbers, a.fields, a.texts,
        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
            AS has_key
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
     SELECT coalesce(string_agg(format('%I', attname), ', ' ORDER BY attnum), '') AS columns,
-           coalesce(string_agg(format('(r).%I', attname), ', ' ORDER BY attnum), '') AS fields
+           coalesce(string_agg(format('(r).%I', attname), ', ' ORDER BY attnum), '') AS fields,
+           coalesce(string_agg(format('%I::text', attname), ', ' ORDER BY attnum), '') AS texts
     FROM pg_attribute
     WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
 ) a
@@ -358,10 +360,28 @@ BEGIN
     END LOOP;
 END $$;
 
--- Puts the tables that were written to back; returns how many.
-CREATE FUNCTION txtest.restore(milliseconds int) RETURNS int LANGUAGE plpgsql AS $$
+-- Returns what executes the statement, prepared: to plan one of those that follow takes
+-- longer than to execute it, and to a checkpoint one returns again and again.
+CREATE FUNCTION txtest.prepared(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    label text := 'txtest ' || hashtextextended(statement, 0);
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_prepared_statements WHERE name = label) THEN
+        EXECUTE format('PREPARE %I AS %s', label, statement);
+    END IF;
+    RETURN format('EXECUTE %I', label);
+END $$;
+
+-- Puts the tables that were written to back. If it is to tell, it returns what they had:
+-- for each its name and its rows, which are arrays of texts. All that is text, too, as
+-- drivers take json apart in ways of their own.
+CREATE FUNCTION txtest.restore(milliseconds int, tells boolean) RETURNS text
+LANGUAGE plpgsql AS $$
 DECLARE
     dirty txtest.tables[];
+    is_repeated boolean;
+    rows json;
+    contents json[] := '{}';
     emptied oid[];
     has_rows boolean;
     has_obstacles boolean;
@@ -375,11 +395,12 @@ BEGIN
     END IF;
     -- To plan what follows takes a new session a while.
     IF NOT EXISTS (SELECT FROM txtest.dirty) THEN
-        RETURN 0;
+        RETURN '[]';
     END IF;
     -- Foreign keys that wait for the commit are no obstacle. All else that is found is.
     WITH written AS (DELETE FROM txtest.dirty RETURNING relid, truncated)
     SELECT array_agg(k ORDER BY k.kind = 'm', k.relid),
+           (SELECT level = 3 FROM txtest.state),
            (SELECT array_agg(relid) FROM written WHERE truncated),
            bool_or(k.is_empty IS NOT TRUE),
            bool_or(k.kind = 'p' OR EXISTS (
@@ -389,13 +410,20 @@ BEGIN
            ) OR k.kind = 'r' AND EXISTS (
                SELECT FROM pg_class c WHERE c.oid = k.relid
                AND (c.relhasrules OR c.relforcerowsecurity)))
-    INTO dirty, emptied, has_rows, has_obstacles
+    INTO dirty, is_repeated, emptied, has_rows, has_obstacles
     FROM txtest.tables k
     WHERE k.relid IN (SELECT reached FROM txtest.reach JOIN written ON relid = written);
     IF dirty IS NULL THEN
-        RETURN 0;
+        RETURN '[]';
     END IF;
     PERFORM set_config('lock_timeout', milliseconds::text, true);
+    FOREACH t IN ARRAY dirty LOOP
+        CONTINUE WHEN NOT tells OR t.kind = 'm';
+        EXECUTE txtest.prepared(format(
+            'SELECT coalesce(json_agg(ARRAY[%s]::text[]), ''[]'') FROM %s',
+            t.texts, t.target)) INTO rows;
+        contents := contents || json_build_array(t.target, rows);
+    END LOOP;
     IF has_rows THEN
         PERFORM txtest.write_exactly();
     END IF;
@@ -414,12 +442,13 @@ BEGIN
         CONTINUE WHEN t.kind = 'm';
         IF t.is_empty OR NOT t.has_key THEN
             EXECUTE 'DELETE FROM ' || t.source;
-        ELSE
-            EXECUTE format(
-                'DELETE FROM %s AS txtest_row WHERE NOT EXISTS ('
-                'SELECT FROM txtest.saved s WHERE s.relid = %s AND s.level = %s '
-                'AND s.contents = (txtest_row.*)::text)', t.source, t.relid, t.level);
+            CONTINUE;
         END IF;
+        statement := format(
+            'DELETE FROM %s AS txtest_row WHERE NOT EXISTS ('
+            'SELECT FROM txtest.saved s WHERE s.relid = %s AND s.level = %s '
+            'AND s.contents = (txtest_row.*)::text)', t.source, t.relid, t.level);
+        EXECUTE CASE WHEN is_repeated THEN txtest.prepared(statement) ELSE statement END;
     END LOOP;
     FOREACH t IN ARRAY dirty LOOP
         IF t.kind = 'm' THEN
@@ -427,7 +456,7 @@ BEGIN
             CONTINUE;
         END IF;
         CONTINUE WHEN t.is_empty;
-        EXECUTE format(
+        statement := format(
             'INSERT INTO %1$s %2$s OVERRIDING SYSTEM VALUE SELECT %3$s FROM ('
             'SELECT s.contents::%1$s AS r FROM txtest.saved s '
             'WHERE s.relid = %4$s AND s.level = %5$s AND NOT EXISTS ('
@@ -435,6 +464,7 @@ BEGIN
             'WHERE %7$s AND (txtest_row.*)::text = s.contents)) AS missing',
             t.target, '(' || nullif(t.columns, '') || ')', t.fields, t.relid, t.level,
             t.source, t.has_key::text);
+        EXECUTE CASE WHEN is_repeated THEN txtest.prepared(statement) ELSE statement END;
         IF t.relid = ANY (emptied) THEN
             PERFORM txtest.advance_sequences(t);
         END IF;
@@ -448,7 +478,7 @@ BEGIN
     END IF;
     -- The marks of what was done here; those of others who wrote meanwhile stay.
     DELETE FROM txtest.dirty WHERE xmin = pg_current_xact_id()::xid;
-    RETURN cardinality(dirty);
+    RETURN array_to_json(contents);
 END $$;
 
 CREATE FUNCTION txtest.restore_objects() RETURNS void LANGUAGE sql AS $$
@@ -623,18 +653,15 @@ BEGIN
           AND a.backend_type = 'client backend' AND a.backend_xid IS NOT NULL);
 END $$;
 
--- In PL/pgSQL, as that is: a session plans it once, and asks it again and again.
-CREATE FUNCTION txtest.written_tables() RETURNS SETOF text LANGUAGE plpgsql AS $$
-BEGIN
-    RETURN QUERY SELECT k.target FROM txtest.tables k
-    WHERE k.kind <> 'm' AND k.relid IN (
-        SELECT r.reached FROM txtest.reach r JOIN txtest.dirty d ON d.relid = r.written);
-END $$;
-
 -- Gives the level up, with those above: the next restore goes to the one below. What was
 -- created for it is no longer known, and so found to be new.
 CREATE FUNCTION txtest.forget(at_level int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    label text;
 BEGIN
+    FOR label IN SELECT name FROM pg_prepared_statements WHERE name LIKE 'txtest %' LOOP
+        EXECUTE format('DEALLOCATE %I', label);
+    END LOOP;
     UPDATE txtest.state SET level = at_level - 1 WHERE level >= at_level;
     IF NOT FOUND THEN
         RETURN;

@@ -17,7 +17,7 @@ from django.db import DatabaseError
 
 from django_txtest.conf import settings
 from django_txtest.databases import SQLite, Table
-from django_txtest.reset.base import Baseline, Level, fingerprint
+from django_txtest.reset.base import Baseline, Level, TableRows, fingerprint
 
 _INSTALL = (
     "CREATE TABLE txtest_dirty (name TEXT)",
@@ -116,9 +116,12 @@ class SQLiteBaseline(Baseline):
             # Django would leave its file behind.
             self._execute("PRAGMA journal_mode = DELETE")
 
-    def written_tables(self) -> set[str] | None:
-        """Return the names of the tables written to since."""
-        return set(self._dirty())
+    def take_back(self) -> TableRows:
+        """Restore, and return the rows that the tables written to had."""
+        tables = map(self._tables.__getitem__, self._dirty())
+        rows = {table.name: self.database.read_values(table) for table in tables}
+        self.restore()
+        return rows
 
     def restore(self) -> None:
         """Put the database back to the highest level."""

@@ -35,7 +35,6 @@ class Judge(ABC):
         ignore: Collection[str],
         allow: tuple[type[BaseException], ...],
     ) -> None:
-        self._start = start
         self._run_serially = run
         self._oracle = SerialOracle(start, names, self._serial, ignore, allow)
 
@@ -80,8 +79,6 @@ class SerialJudge(Judge):
     def judge(self, results: Results) -> Exception | None:
         """Return how it differs from the nearest serial order, as an error."""
         final = self._oracle.final(results)
-        self._start.begin()
-        self._start.learn()
         problem = self._oracle.problem(final)
         if problem is None:
             return None
@@ -153,8 +150,6 @@ class InvariantJudge(Judge):
         """Say how it differs from the nearest serial order in which all is well."""
         if self.failed is None or len(self._names) > MAX_SERIAL or self.is_stuck:
             return ""
-        self._start.begin()
-        self._start.learn()
         try:
             self._oracle.prepare()
         except TxTestError as error:
@@ -188,6 +183,5 @@ class InvariantJudge(Judge):
 
     def _serial(self, order: Sequence[int]) -> Final:
         results = self._run_serially(order)
-        final = self._oracle.final(results)
         self._problems[tuple(order)] = self._problem(results)
-        return final
+        return self._oracle.final(results)

@@ -42,9 +42,23 @@ class Start:
 
     def begin(self) -> None:
         """Put everything back for another execution, if there was one since."""
-        if self._is_fresh:
-            return
-        self.put_back()
+        if not self._is_fresh:
+            self.put_back()
+            self._set_up()
+
+    def finish(self) -> dict[TableKey, Rows]:
+        """Return the rows of the tables written to, and put everything back."""
+        changed = {}
+        for alias, rows in self._layers.take_back().items():
+            tables = self._tables_of(alias) if alias in self._databases else {}
+            for name in sorted(rows.keys() & tables.keys()):
+                self.tables[alias, name] = tables[name]
+                changed[alias, name] = rows[name]
+        self.forget_mails()
+        self._set_up()
+        return changed
+
+    def _set_up(self) -> None:
         if self._setup is not None:
             self._setup()
         self._is_fresh = True
@@ -62,14 +76,12 @@ class Start:
         """Take those out of the outbox that were sent since the exploration began."""
         del _outbox()[self._mails :]
 
-    def learn(self) -> None:
-        """After `begin`, read the rows of tables that have been changed since."""
-        for key, table in self.tables.items():
-            if key not in self._rows:
-                self._rows[key] = self._read(key, table)
-
     def rows(self, key: TableKey) -> Rows:
-        """Return the rows that a table starts with."""
+        """Return the rows that a table starts with, which has been changed since."""
+        if key not in self._rows:
+            self.begin()
+            database = self._databases[key[0]]
+            self._rows[key] = database.read_values(self.tables[key])
         return self._rows[key]
 
     def all_tables(self) -> Iterator[Table]:
@@ -77,28 +89,11 @@ class Start:
         for alias in self._databases:
             yield from self._tables_of(alias).values()
 
-    def changed(self) -> dict[TableKey, Rows]:
-        """Return the rows of the tables that have been written to."""
-        changed = {}
-        for alias, names in self._layers.written_tables().items():
-            if alias not in self._databases:
-                continue
-            tables = self._tables_of(alias)
-            for name in sorted(tables.keys() if names is None else names):
-                if name in tables:
-                    key = (alias, name)
-                    self.tables[key] = tables[name]
-                    changed[key] = self._read(key, tables[name])
-        return changed
-
     def _tables_of(self, alias: str) -> dict[str, Table]:
         if alias not in self._known:
             tables = self._databases[alias].tables()
             self._known[alias] = {table.name: table for table in tables}
         return self._known[alias]
-
-    def _read(self, key: TableKey, table: Table) -> Rows:
-        return self._databases[key[0]].read_values(table)
 
 
 def _outbox() -> list[Any]:

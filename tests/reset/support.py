@@ -11,6 +11,7 @@ from functools import partial
 
 from django.db import DatabaseError, connection
 
+from django_txtest.databases import get_database
 from django_txtest.reset import Layers, Leftovers
 
 # Partitions by themselves, and what a materialised view holds.
@@ -283,15 +284,33 @@ class Hazards:
             assert_same(dump(), self.before)
             with suppress(*errors):
                 spoil()
-        with self.layers.checkpoint() as put_back:
+        with self.layers.checkpoint():
             at_checkpoint = dump()
+            values = read_values()
             with suppress(*errors):
                 spoil()
-            put_back()
+            check_taking_back(self.layers, values)
             assert_same(dump(), at_checkpoint)
         self.layers.end_test()
         if not self.layers.keeps_connections:
             connection.close()
+
+
+def read_values():
+    """Return the rows of each table, as executions are compared by them."""
+    database = get_database(connection)
+    return {
+        table.name: Counter(database.read_values(table)) for table in database.tables()
+    }
+
+
+def check_taking_back(layers, before):
+    """Check that it tells of all that is otherwise than the values before."""
+    get_database(connection).put_connection_right()
+    after = read_values()
+    told = {name: Counter(rows) for name, rows in layers.take_back()["default"].items()}
+    for name in before.keys() & after.keys():
+        assert_same(told.get(name, before[name]), after[name])
 
 
 def assert_same(after, before):

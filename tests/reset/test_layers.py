@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from tests.library.models import Book, Genre, Loan, Reader
 from tests.properties import at_any_speed
-from tests.reset.support import assert_same, begin_class, dump, execute
+from tests.reset.support import (
+    assert_same,
+    begin_class,
+    check_taking_back,
+    dump,
+    execute,
+    read_values,
+)
 from tests.reset.writers import (
     OtherProcess,
     Statement,
@@ -233,12 +240,16 @@ class LayersTests(unittest.TestCase):
                 left_open(partial(insert_book, "left", 1))
             with self.layers.checkpoint() as put_back:
                 at_checkpoint = dump()
+                values = read_values()
                 for operations in (second, third, second):
                     _run(operations)
                     if leaves_a_transaction:
                         left_open(partial(insert_book, "left", 1))
                     put_back()
                     assert_same(dump(), at_checkpoint)
+                _run(third)
+                check_taking_back(self.layers, values)
+                assert_same(dump(), at_checkpoint)
                 _run(third)
                 at_the_end = dump()
             assert_same(dump(), at_the_end)

@@ -667,6 +667,22 @@ class PostgreSQLTests(unittest.TestCase):
             execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), [(0,)]
         )
 
+    def test_what_a_checkpoint_prepares(self):
+        """It is gone with the checkpoint, and made again if the session forgot it."""
+        prepared = "SELECT count(*) FROM pg_prepared_statements WHERE name ~ '^txtest '"
+        self.begin()
+        for forget in ("SELECT 1", "DISCARD ALL", "DEALLOCATE ALL"):
+            with self.layers.checkpoint():
+                for n in (1, 2, 3):
+                    Genre.objects.filter(name="Crime").update(name="Horror")
+                    taken = self.layers.take_back()["default"]
+                    self.assertEqual(len(taken["public.library_genre"]), 3)
+                    self.assertEqual(execute(prepared), [(3,)], (forget, n))
+                    execute(forget)
+            self.assertEqual(execute(prepared), [(0,)])
+        self.end()
+        self.layers.end_class()
+
     def test_who_commits_while_the_reset_runs(self):
         """A reset waits for who has begun to write, whenever the commit comes."""
         self.begin()
