@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, TypeAlias
 
 from django.db import DatabaseError
 
-from django_txtest.databases import Database
+from django_txtest.databases import Database, Table
 from django_txtest.exceptions import DatabaseNotSupported, SchemaChanged
 
 #: The rows of tables, by their names, each with a value for each of its columns.
@@ -84,19 +84,25 @@ class Baseline(ABC):
         :raises LocksHeld: if that is not possible within the setting's lock timeout.
         """
 
-    def take_back(self) -> TableRows:
-        """Restore, and return the rows that the tables written to had.
+    def take_back(self, tables: Mapping[str, Table], told: TableRows) -> None:
+        """Restore, and tell what the tables had that were written to since.
 
         Of all tables, where it is not known which were.
 
+        :param tables: by their names.
+        :param told: where their rows are added, unless it has them: a repetition, after
+            an error, comes too late for some.
         :raises LocksHeld: as `restore` does.
         """
-        tables = self.database.tables()
-        rows = {table.name: self.database.read_values(table) for table in tables}
+        self._tell(tables.values(), told)
         self.restore()
-        return rows
 
     # For those who implement the above
+
+    def _tell(self, tables: Iterable[Table], told: TableRows) -> None:
+        for table in tables:
+            if table.name not in told:
+                told[table.name] = self.database.read_values(table)
 
     @contextmanager
     def lock_errors(self) -> Iterator[None]:

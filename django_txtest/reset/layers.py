@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -10,7 +10,7 @@ from django.apps import apps
 from django.db import Error, connections
 
 from django_txtest.conf import settings
-from django_txtest.databases import Database, get_database
+from django_txtest.databases import Database, Table, get_database
 from django_txtest.exceptions import LeftoverSession, NestedCheckpoint
 from django_txtest.maintenance import maintenance
 from django_txtest.reset.base import Baseline, Level, LocksHeld, TableRows
@@ -111,16 +111,25 @@ class Layers:
             with self._session.looks_away():
                 self._forget(Level.CHECKPOINT)
 
-    def take_back(self) -> dict[str, TableRows]:
-        """Put everything back; return what the tables written to had, by alias."""
-        rows = {}
+    def take_back(
+        self, tables: Mapping[str, Mapping[str, Table]]
+    ) -> dict[str, TableRows]:
+        """Put everything back; return what the tables written to had, by alias.
+
+        :param tables: those that are of interest, by alias and name.
+        """
+        told: dict[str, TableRows] = {alias: {} for alias in tables}
 
         def take_back(baseline: Baseline) -> None:
-            rows[baseline.database.connection.alias] = baseline.take_back()
+            alias = baseline.database.connection.alias
+            if alias in tables:
+                baseline.take_back(tables[alias], told[alias])
+            else:
+                baseline.restore()
 
         with self._session.looks_away():
             self._restore(self._baselines, take_back)
-        return rows
+        return told
 
     def _return_to_checkpoint(self) -> None:
         with self._session.looks_away():
@@ -135,10 +144,10 @@ class Layers:
     def _restore(
         self,
         baselines: Sequence[Baseline],
-        act: Callable[[Baseline], None] = lambda baseline: baseline.restore(),
+        act: Callable[[Baseline], None] | None = None,
     ) -> None:
         try:
-            self._for_each(baselines, act)
+            self._for_each(baselines, act or (lambda baseline: baseline.restore()))
         finally:
             _clear_caches()
 

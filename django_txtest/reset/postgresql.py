@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from functools import cache, cached_property
 from importlib import resources
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from django.db import DatabaseError, transaction
 
 from django_txtest.conf import settings
-from django_txtest.databases import PostgreSQL
+from django_txtest.databases import PostgreSQL, Table
 from django_txtest.reset.base import Baseline, Level, LocksHeld, TableRows, fingerprint
 
 
@@ -61,29 +62,28 @@ class PostgreSQLBaseline(Baseline):
 
     def restore(self) -> None:
         """Put the database back to the highest level."""
-        self._restore_all()
-
-    def take_back(self) -> TableRows:
-        """Restore, and return the rows that the tables written to had."""
-        written = json.loads(self._restore_all(tells=True))
-        return {name: list(map(tuple, rows)) for name, rows in written}
-
-    def _restore_all(self, *, tells: bool = False) -> str:
-        """Put back what is committed, and what is being committed."""
         deadline = time.monotonic() + settings.lock_timeout
-        is_done, told = self._restore(tells=tells)
+        is_done, _ = self._restore()
         while not is_done:
             # What is not committed yet could be after the restore: wait for it.
             if time.monotonic() > deadline:
                 raise LocksHeld
             time.sleep(0.01)
             is_done, _ = self._restore()
-        return told
+
+    def take_back(self, tables: Mapping[str, Table], told: TableRows) -> None:
+        """Restore, and tell what the tables had that were written to since."""
+        is_done, written = self._restore(tells=True)
+        for name, rows in json.loads(written):
+            if name in tables and name not in told:
+                told[name] = list(map(tuple, rows))
+        if not is_done:
+            self.restore()
 
     def _restore(self, *, tells: bool = False) -> tuple[bool, str]:
         """Put back what is committed; return whether there was no more to do.
 
-        :param tells: whether to return, too, what there was in the tables written to.
+        And what there was in the tables written to, as JSON, if it `tells`.
         """
         try:
             # In this order: who commits in between is waited for in the next round.

@@ -11,8 +11,11 @@ CREATE SCHEMA txtest;
 -- Unlogged, and without an index: writers are not to wait for each other here.
 CREATE UNLOGGED TABLE txtest.dirty (relid oid NOT NULL, truncated boolean);
 
-CREATE TABLE txtest.saved (relid oid NOT NULL, level int NOT NULL, contents text NOT NULL);
-CREATE INDEX ON txtest.saved (relid, level);
+-- In the order in which they were found: one without ORDER BY is what users see, too.
+CREATE TABLE txtest.saved (
+    relid oid NOT NULL, level int NOT NULL, contents text NOT NULL, position bigint NOT NULL
+);
+CREATE INDEX ON txtest.saved (relid, level, position);
 
 -- Unlogged too: a crash of the server empties it, and "dirty", so that what tracks the
 -- changes is known to be incomplete and made anew.
@@ -26,7 +29,6 @@ CREATE UNLOGGED TABLE txtest.tables (
     types text NOT NULL,        -- of all columns
     numbers text NOT NULL,      -- of all columns: they change when one is made anew
     fields text NOT NULL,       -- the same, of a composite value
-    texts text NOT NULL,        -- the same, as text
     has_key boolean NOT NULL,
     level int NOT NULL,         -- the highest that it has rows of
     is_empty boolean            -- at that level; null: a view without data
@@ -37,6 +39,9 @@ CREATE UNLOGGED TABLE txtest.levels (
     relid oid NOT NULL, level int NOT NULL, is_empty boolean,
     PRIMARY KEY (relid, level)
 );
+
+-- Tables whose rows may be in another order than those that were saved.
+CREATE UNLOGGED TABLE txtest.disordered (relid oid PRIMARY KEY);
 
 -- What else has to be put back, or looked at, when a table was written to.
 CREATE UNLOGGED TABLE txtest.reach (written oid NOT NULL, reached oid NOT NULL);
@@ -66,15 +71,14 @@ SELECT c.oid AS relid, c.relkind AS kind,
        CASE c.relkind WHEN 'r' THEN 'ONLY ' ELSE '' END
            || format('%I.%I', n.nspname, c.relname) AS source,
        format('%I.%I', n.nspname, c.relname) AS target,
-       a.columns, b.types, b.numbers, a.fields, a.texts,
+       a.columns, b.types, b.numbers, a.fields,
        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
            AS has_key
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
     SELECT coalesce(string_agg(format('%I', attname), ', ' ORDER BY attnum), '') AS columns,
-           coalesce(string_agg(format('(r).%I', attname), ', ' ORDER BY attnum), '') AS fields,
-           coalesce(string_agg(format('%I::text', attname), ', ' ORDER BY attnum), '') AS texts
+           coalesce(string_agg(format('(r).%I', attname), ', ' ORDER BY attnum), '') AS fields
     FROM pg_attribute
     WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
 ) a
@@ -136,8 +140,8 @@ BEGIN
     END IF;
     afterwards := txtest.policies_off(ARRAY[wanted]);
     EXECUTE format(
-        'INSERT INTO txtest.saved SELECT %s, %s, (txtest_row.*)::text FROM %s AS txtest_row',
-        wanted.relid, at_level, wanted.source);
+        'INSERT INTO txtest.saved SELECT %s, %s, (txtest_row.*)::text, row_number() OVER () '
+        'FROM %s AS txtest_row', wanted.relid, at_level, wanted.source);
     GET DIAGNOSTICS n = ROW_COUNT;
     FOREACH statement IN ARRAY afterwards LOOP
         EXECUTE statement;
@@ -152,6 +156,7 @@ DECLARE
     empty boolean;
 BEGIN
     DELETE FROM txtest.saved WHERE relid = wanted.relid AND level = at_level;
+    DELETE FROM txtest.disordered WHERE relid = wanted.relid;
     empty := txtest.save_rows(wanted, at_level);
     INSERT INTO txtest.levels VALUES (wanted.relid, at_level, empty)
     ON CONFLICT (relid, level) DO UPDATE SET is_empty = empty;
@@ -358,6 +363,11 @@ BEGIN
     LOOP
         PERFORM txtest.save(t, at_level);
     END LOOP;
+    IF at_level = 3 THEN
+        WITH disordered AS (DELETE FROM txtest.disordered RETURNING relid)
+        INSERT INTO txtest.dirty SELECT relid FROM disordered;
+        PERFORM txtest.restore(milliseconds, false);
+    END IF;
 END $$;
 
 -- Returns what executes the statement, prepared: to plan one of those that follow takes
@@ -372,16 +382,64 @@ BEGIN
     RETURN format('EXECUTE %I', label);
 END $$;
 
--- Puts the tables that were written to back. If it is to tell, it returns what they had:
--- for each its name and its rows, which are arrays of texts. All that is text, too, as
--- drivers take json apart in ways of their own.
+-- With more rows it takes longer to write all than to look for those that changed.
+CREATE FUNCTION txtest.is_small(wanted txtest.tables) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN NOT EXISTS (
+        SELECT FROM txtest.saved s
+        WHERE s.relid = wanted.relid AND s.level = wanted.level AND s.position > 1000);
+END $$;
+
+-- Empties the table and writes its rows in the order in which they were saved, so that
+-- every execution from a checkpoint finds the same order. One try is enough, unless they
+-- came to space that others had left free: each takes more of it.
+CREATE FUNCTION txtest.rewrite(wanted txtest.tables) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    is_in_order boolean;
+BEGIN
+    LOOP
+        EXECUTE txtest.prepared('DELETE FROM ' || wanted.source);
+        EXIT WHEN wanted.is_empty;
+        EXECUTE txtest.prepared(format(
+            'WITH written AS ('
+            'INSERT INTO %1$s %2$s OVERRIDING SYSTEM VALUE SELECT %3$s FROM ('
+            'SELECT s.contents::%1$s AS r FROM txtest.saved s '
+            'WHERE s.relid = %4$s AND s.level = %5$s ORDER BY s.position) AS saved '
+            'RETURNING tableoid, ctid) '
+            'SELECT coalesce(bool_and(is_next), true) FROM ('
+            'SELECT tableoid <> lag(tableoid) OVER () OR ctid > lag(ctid) OVER () AS is_next '
+            'FROM written) AS following',
+            wanted.target, '(' || nullif(wanted.columns, '') || ')', wanted.fields,
+            wanted.relid, wanted.level)) INTO is_in_order;
+        EXIT WHEN is_in_order;
+    END LOOP;
+END $$;
+
+-- Returns the name of the table and its rows, which are arrays of texts. A class may have
+-- altered it, so its columns are those that it has now.
+CREATE FUNCTION txtest.told(wanted txtest.tables) RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    texts text := (
+        SELECT string_agg(format('%I::text', attname), ', ' ORDER BY attnum)
+        FROM pg_attribute WHERE attrelid = wanted.relid AND attnum > 0
+          AND NOT attisdropped AND attgenerated = '');
+    rows json;
+BEGIN
+    EXECUTE txtest.prepared(format(
+        'SELECT coalesce(json_agg(ARRAY[%s]::text[]), ''[]'') FROM %s',
+        texts, wanted.target)) INTO rows;
+    RETURN json_build_array(wanted.target, rows);
+END $$;
+
+-- Puts the tables that were written to back. If it is to tell, it returns what they had,
+-- as json that a driver does not parse.
 CREATE FUNCTION txtest.restore(milliseconds int, tells boolean) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
     dirty txtest.tables[];
-    is_repeated boolean;
-    rows json;
-    contents json[] := '{}';
+    at_checkpoint boolean;
+    told json[] := '{}';
     emptied oid[];
     has_rows boolean;
     has_obstacles boolean;
@@ -410,22 +468,25 @@ BEGIN
            ) OR k.kind = 'r' AND EXISTS (
                SELECT FROM pg_class c WHERE c.oid = k.relid
                AND (c.relhasrules OR c.relforcerowsecurity)))
-    INTO dirty, is_repeated, emptied, has_rows, has_obstacles
+    INTO dirty, at_checkpoint, emptied, has_rows, has_obstacles
     FROM txtest.tables k
     WHERE k.relid IN (SELECT reached FROM txtest.reach JOIN written ON relid = written);
     IF dirty IS NULL THEN
         RETURN '[]';
     END IF;
     PERFORM set_config('lock_timeout', milliseconds::text, true);
-    FOREACH t IN ARRAY dirty LOOP
-        CONTINUE WHEN NOT tells OR t.kind = 'm';
-        EXECUTE txtest.prepared(format(
-            'SELECT coalesce(json_agg(ARRAY[%s]::text[]), ''[]'') FROM %s',
-            t.texts, t.target)) INTO rows;
-        contents := contents || json_build_array(t.target, rows);
-    END LOOP;
+    IF tells THEN
+        FOREACH t IN ARRAY dirty LOOP
+            CONTINUE WHEN t.kind = 'm';
+            told := told || txtest.told(t);
+        END LOOP;
+    END IF;
     IF has_rows THEN
         PERFORM txtest.write_exactly();
+    END IF;
+    IF has_rows AND NOT at_checkpoint THEN
+        INSERT INTO txtest.disordered SELECT d.relid FROM unnest(dirty) d
+        WHERE NOT d.is_empty AND d.kind <> 'm' ON CONFLICT DO NOTHING;
     END IF;
     IF has_obstacles THEN
         -- Foreign keys, and the user's own triggers and rules, are not to act on this.
@@ -439,32 +500,33 @@ BEGIN
         afterwards := txtest.triggers_off(dirty) || afterwards;
     END IF;
     FOREACH t IN ARRAY dirty LOOP
-        CONTINUE WHEN t.kind = 'm';
+        CONTINUE WHEN t.kind = 'm' OR at_checkpoint AND txtest.is_small(t);
         IF t.is_empty OR NOT t.has_key THEN
             EXECUTE 'DELETE FROM ' || t.source;
-            CONTINUE;
+        ELSE
+            EXECUTE format(
+                'DELETE FROM %s AS txtest_row WHERE NOT EXISTS ('
+                'SELECT FROM txtest.saved s WHERE s.relid = %s AND s.level = %s '
+                'AND s.contents = (txtest_row.*)::text)', t.source, t.relid, t.level);
         END IF;
-        statement := format(
-            'DELETE FROM %s AS txtest_row WHERE NOT EXISTS ('
-            'SELECT FROM txtest.saved s WHERE s.relid = %s AND s.level = %s '
-            'AND s.contents = (txtest_row.*)::text)', t.source, t.relid, t.level);
-        EXECUTE CASE WHEN is_repeated THEN txtest.prepared(statement) ELSE statement END;
     END LOOP;
     FOREACH t IN ARRAY dirty LOOP
         IF t.kind = 'm' THEN
             PERFORM txtest.refresh(t);
             CONTINUE;
         END IF;
-        CONTINUE WHEN t.is_empty;
-        statement := format(
-            'INSERT INTO %1$s %2$s OVERRIDING SYSTEM VALUE SELECT %3$s FROM ('
-            'SELECT s.contents::%1$s AS r FROM txtest.saved s '
-            'WHERE s.relid = %4$s AND s.level = %5$s AND NOT EXISTS ('
-            'SELECT FROM %6$s AS txtest_row '
-            'WHERE %7$s AND (txtest_row.*)::text = s.contents)) AS missing',
-            t.target, '(' || nullif(t.columns, '') || ')', t.fields, t.relid, t.level,
-            t.source, t.has_key::text);
-        EXECUTE CASE WHEN is_repeated THEN txtest.prepared(statement) ELSE statement END;
+        IF at_checkpoint AND txtest.is_small(t) THEN
+            PERFORM txtest.rewrite(t);
+        ELSIF NOT t.is_empty THEN
+            EXECUTE format(
+                'INSERT INTO %1$s %2$s OVERRIDING SYSTEM VALUE SELECT %3$s FROM ('
+                'SELECT s.contents::%1$s AS r FROM txtest.saved s '
+                'WHERE s.relid = %4$s AND s.level = %5$s AND NOT EXISTS ('
+                'SELECT FROM %6$s AS txtest_row '
+                'WHERE %7$s AND (txtest_row.*)::text = s.contents)) AS missing',
+                t.target, '(' || nullif(t.columns, '') || ')', t.fields, t.relid, t.level,
+                t.source, t.has_key::text);
+        END IF;
         IF t.relid = ANY (emptied) THEN
             PERFORM txtest.advance_sequences(t);
         END IF;
@@ -478,7 +540,7 @@ BEGIN
     END IF;
     -- The marks of what was done here; those of others who wrote meanwhile stay.
     DELETE FROM txtest.dirty WHERE xmin = pg_current_xact_id()::xid;
-    RETURN array_to_json(contents);
+    RETURN array_to_json(told);
 END $$;
 
 CREATE FUNCTION txtest.restore_objects() RETURNS void LANGUAGE sql AS $$

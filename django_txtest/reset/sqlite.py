@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import sqlite3
 from collections import ChainMap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -116,12 +116,10 @@ class SQLiteBaseline(Baseline):
             # Django would leave its file behind.
             self._execute("PRAGMA journal_mode = DELETE")
 
-    def take_back(self) -> TableRows:
-        """Restore, and return the rows that the tables written to had."""
-        tables = map(self._tables.__getitem__, self._dirty())
-        rows = {table.name: self.database.read_values(table) for table in tables}
+    def take_back(self, tables: Mapping[str, Table], told: TableRows) -> None:
+        """Restore, and tell what the tables had that were written to since."""
+        self._tell((tables[name] for name in self._dirty() if name in tables), told)
         self.restore()
-        return rows
 
     def restore(self) -> None:
         """Put the database back to the highest level."""

