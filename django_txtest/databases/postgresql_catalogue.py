@@ -124,7 +124,7 @@ WHERE p.proname ~ '^(query_to_|table_to_|cursor_to_|schema_to_|database_to_)'
    OR p.pronamespace = 'pg_catalog'::regnamespace AND p.provolatile = 'v'
       AND p.prorettype <> 'trigger'::regtype AND p.proname NOT IN (
         'random', 'clock_timestamp', 'gen_random_uuid', 'setseed', 'timeofday',
-        'pg_sleep', 'set_config', 'nextval', 'currval', 'lastval')
+        'pg_sleep', 'set_config', 'currval', 'lastval')
 """
 
 _ACTIONS = {

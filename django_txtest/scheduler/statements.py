@@ -27,6 +27,8 @@ _COMMENT = re.compile(r"^\s*(/\*.*?\*/\s*)+", re.DOTALL)
 _QUERY = re.compile(
     r"\s*[(]*\s*(SELECT|INSERT|UPDATE|DELETE|WITH|VALUES)\b", re.IGNORECASE
 )
+# Of PostgreSQL: what shows what the server and its sessions are doing.
+_SERVER = re.compile(r"\bpg_(locks|cursors|sequences|stat\w*|prepared_\w+)\b")
 _CALL = re.compile(r'([A-Za-z_][A-Za-z0-9_$]*)"?\s*\(')
 _CONTROL = {
     "BEGIN": "begin",
@@ -80,6 +82,8 @@ class Statements:
             return control
         if _QUERY.match(sql) is None:
             return Footprint(unknown=f"{sql.split(None, 1)[0]} is not understood")
+        if _SERVER.search(sql):
+            return Footprint(unknown="it looks at what the server is doing")
         called = {name.lower() for name in _CALL.findall(sql)}
         impure = {
             name

@@ -948,6 +948,18 @@ class OrderTests(CallsTestCase):
                 self.assertProved(lend_one, lend_one)
             Book.objects.filter(pk=1000).update(copies=5)
 
+    @on_postgresql
+    def test_how_far_the_values_of_a_sequence_are_apart(self):
+        def draw():
+            with connection.cursor() as cursor:
+                values = []
+                for _ in range(2):
+                    cursor.execute("SELECT nextval('library_book_id_seq')")
+                    values.extend(cursor.fetchone())
+            Reader.objects.create(name=str(values[1] - values[0]))
+
+        self.assertFound(draw, draw)
+
     def test_the_order_of_a_dict_in_memory(self):
         order = {1000: None, 1001: None}
 

@@ -213,6 +213,7 @@ class StatementTests(unittest.TestCase):
             "TRUNCATE book",
             "CREATE TABLE x (id int)",
             "SELECT audit()",
+            "SELECT count(*) FROM pg_locks",
             "SELECT * INTO x FROM book",
             "INSERT INTO audited (id) VALUES (1)",
             "SELECT FROM WHERE",
