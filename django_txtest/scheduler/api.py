@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from datetime import datetime
@@ -166,7 +167,11 @@ def explore(
             is_bounded = preemption_bound is not None
             scheduler = DfsScheduler() if is_bounded else DporScheduler()
         scheduler.restart()
-        return explore_as_requested(explorer, scheduler)
+        found = explore_as_requested(explorer, scheduler)
+    doubt = explorer.doubt()
+    if doubt and not found.failures:
+        warnings.warn(doubt, RuntimeWarning, stacklevel=2)
+    return found
 
 
 def replay(schedule: Schedule | str, *calls: AnyCall, **options: Any) -> Exploration:

@@ -161,6 +161,10 @@ class Explorer:
             self._progress(found)
         return found
 
+    def doubt(self) -> str:
+        """Say what speaks against it if all was well."""
+        return self._judge.doubt()
+
     def _make(self, scheduler: Scheduler) -> Made | None:
         """Make the execution that a scheduler has begun; None if it does not count."""
         return self._make_by(scheduler)

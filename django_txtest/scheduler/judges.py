@@ -58,6 +58,10 @@ class Judge(ABC):
         """Say what was otherwise when an execution failed before, where that counts."""
         return None
 
+    def doubt(self) -> str:
+        """Say what speaks against a verdict that all is well."""
+        return self._oracle.doubt()
+
     def compare(self) -> str:
         """Say how what failed last differs from the serial orders.
 

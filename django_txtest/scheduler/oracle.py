@@ -89,6 +89,25 @@ class SerialOracle:
         """Make every serial order of all calls."""
         self._orders(frozenset(range(len(self._names))))
 
+    def doubt(self) -> str:
+        """Say so if no call ever did anything but raise what is not allowed."""
+        everybody = frozenset(range(len(self._names)))
+        finals = [final for _, final in self._serial.get(everybody, ())]
+        if not finals or not all(
+            isinstance(result, CallError) and not self._is_allowed(result)
+            for final in finals
+            for result in final.results
+        ):
+            return ""
+        told = [
+            f"{name} {_told(result)}"
+            for name, result in zip(self._names, finals[0].results, strict=True)
+        ]
+        return (
+            f"Every call raises in every serial order: {', '.join(told)}. So there was "
+            f"little to explore. If that is meant, name the exceptions in allow=."
+        )
+
     def problem(self, final: Final) -> str | None:
         """Say how a final state differs from those of all serial orders, if it does."""
         plain = repr((self._plain(list(final.results), None), final.rows))
@@ -254,7 +273,9 @@ class SerialOracle:
             case list() | tuple():
                 return type(value), [again(each) for each in value]
             case bool() | float() | None:
-                return value
+                return (
+                    value if value == value else "nan"
+                )  # which is not equal to itself
         if keys is not None and isinstance(value, (int, str)):
             return keys.name(value)
         if getattr(type(value), "__eq__", None) is not object.__eq__:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import unittest
+import warnings
 from functools import partial
 from traceback import walk_tb
 from unittest import mock
@@ -203,6 +204,15 @@ class VerdictTests(ApiTestCase):
         self.assertIn("session s1 raised ValueError: no", str(exploration))
         explore(call, invariant=bool, allow=(ValueError,)).raise_if_failed()
 
+    def test_calls_that_do_nothing_but_raise(self):
+        fails = partial(calls.lend, 1)
+        with self.assertWarnsRegex(RuntimeWarning, "s2 raises DoesNotExist.*allow="):
+            self.assertTrue(explore(fails, fails).exhausted)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            explore(fails, fails, allow=(Book.DoesNotExist,))
+            explore(fails, partial(calls.lend, 1000))
+
     def test_replay(self):
         failure = explore(self.lend, self.lend).failure
         for schedule in (failure.schedule, failure.schedule.encode()):
@@ -339,6 +349,7 @@ class WhatIsRunTests(ApiTestCase):
                 (1, 2): 3,
                 reader.pk: 4,
                 "thing": Thing(name),
+                "nan": float("nan"),
                 "f": lambda: 1,
             }
 
