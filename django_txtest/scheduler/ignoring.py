@@ -10,7 +10,7 @@ from django.apps import apps
 
 from django_txtest.databases import Table
 from django_txtest.exceptions import InvalidCall
-from django_txtest.scheduler.keys import plain_name
+from django_txtest.scheduler.keys import plain_name, table_of
 
 
 def check_ignored(ignore: Collection[str], tables: Iterable[Table]) -> None:
@@ -25,7 +25,7 @@ def check_ignored(ignore: Collection[str], tables: Iterable[Table]) -> None:
     found = {(plain_name(each.name), name) for each in tables for name in each.columns}
     for model in apps.get_models(include_auto_created=True):
         fields: Any = model._meta.local_concrete_fields
-        found |= {(model._meta.db_table, each.column) for each in fields}
+        found |= {(table_of(model), each.column) for each in fields}
     columns = {column for _, column in found}
     full = {f"{table}.{column}" for table, column in found}
     for name in ignore:

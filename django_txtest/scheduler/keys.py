@@ -6,6 +6,7 @@ is named after the row that has it, so that such rows compare as equal.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from django.db import models
 
 from django_txtest.scheduler.start import TableKey
 
+# What the parts of a name are: quoted, or not.
+_PARTS = re.compile(r'"((?:[^"]|"")*)"|`([^`]*)`|([^."`]+)')
 # How far a key's name looks, from row to row.
 _ROUNDS = 3
 
@@ -35,7 +38,7 @@ def columns_of_models() -> dict[str, Columns]:
     """Return what there is to know, by the plain names of the tables."""
     found: dict[str, Columns] = {}
     for model in apps.get_models(include_auto_created=True):
-        columns = found.setdefault(model._meta.db_table, Columns())
+        columns = found.setdefault(table_of(model), Columns())
         local: Any = model._meta.local_concrete_fields
         for each in local:
             if each.remote_field is not None:
@@ -67,13 +70,22 @@ def _table_of_key(reference: models.Field[Any, Any]) -> str | None:
     while target.remote_field is not None:  # a child's key refers to its parent's
         target = target.target_field
     if target.primary_key and is_made_up(target):
-        return str(target.model._meta.db_table)
+        return table_of(target.model)
     return None
 
 
 def plain_name(table: str) -> str:
-    """Return a table's name as models have it: no schema, no quotes."""
-    return table.rpartition(".")[2].strip('"`')
+    """Return a table's name alone: no schema, no quotes."""
+    quoted, *others = _PARTS.findall(table)[-1]
+    return quoted.replace('""', '"') or "".join(others)
+
+
+def table_of(model: type[models.Model]) -> str:
+    """Return the plain name of a model's table."""
+    name = model._meta.db_table
+    # Django quotes it, unless it is so; the quotes within may be those of a schema.
+    is_quoted = name.startswith('"') and name.endswith('"')
+    return plain_name(name if is_quoted else f'"{name}"')
 
 
 class NewKeys:

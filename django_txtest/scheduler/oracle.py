@@ -22,6 +22,7 @@ from django_txtest.scheduler.keys import (
     is_made_up,
     is_time,
     plain_name,
+    table_of,
 )
 from django_txtest.scheduler.start import Rows, Start, TableKey
 
@@ -288,7 +289,7 @@ class SerialOracle:
         plain = []
         fields: Any = instance._meta.concrete_fields
         for each in fields:
-            table = each.model._meta.db_table
+            table = table_of(each.model)
             if is_time(each) or self._is_ignored(table, each.column):
                 continue
             value = instance.__dict__.get(each.attname)
