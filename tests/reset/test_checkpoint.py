@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection
 from django.test import TestCase, override_settings
 
 from django_txtest import NoAtomicMixin
+from django_txtest.databases import get_database
 from django_txtest.exceptions import LeftoverSession, NestedCheckpoint, SchemaChanged
 from django_txtest.reset import Layers, Leftovers, current_layers
 from django_txtest.reset.rewriting import RewritingBaseline
@@ -85,6 +86,21 @@ class CheckpointTests(unittest.TestCase):
             self.spoil(5)
             at_the_end = rows()
         self.assertEqual(rows(), at_the_end)
+        self.end()
+
+    def test_what_was_there_is_told(self):
+        """Of the tables that one asks for; all are put back."""
+        tables = {table.name: table for table in get_database(connection).tables()}
+        [loan] = [name for name in tables if "library_loan" in name]
+        with self.layers.checkpoint():
+            at_checkpoint = rows()
+            self.spoil(2)
+            told = self.layers.take_back({"default": {loan: tables[loan]}})
+            self.assertEqual(list(told), ["default"])
+            self.assertEqual(list(told["default"]), [loan])
+            readers = [reader for _, reader in told["default"][loan]]
+            self.assertCountEqual(readers, ["Ann", "Reader 2"])
+            self.assertEqual(rows(), at_checkpoint)
         self.end()
 
     @explores

@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 import unittest
 from contextlib import suppress
+from itertools import count
+from unittest import mock
 
 from django.core.management import call_command
-from django.db import NotSupportedError, connection
+from django.db import NotSupportedError, OperationalError, connection
 
+from django_txtest.databases import Table
 from django_txtest.exceptions import SchemaChanged
+from django_txtest.reset.postgresql import PostgreSQLBaseline
 from tests.library.models import Genre
 from tests.reset.support import Hazards, assert_same, begin_class, dump, execute
 
@@ -679,6 +683,27 @@ class PostgreSQLTests(unittest.TestCase):
                     self.assertNotEqual(execute(prepared), [(0,)], (forget, n))
                     execute(forget)
             self.assertEqual(execute(prepared), [(0,)])
+        self.end()
+        self.layers.end_class()
+
+    def test_an_error_after_the_first_round(self):
+        """What that round has put back is still told."""
+        restore, rounds = PostgreSQLBaseline._restore, count(1)
+
+        def restore_but_fail(baseline, **options):
+            number = next(rounds)
+            if number == 2:
+                raise OperationalError("the connection is lost")
+            _, told = restore(baseline, **options)
+            return number > 2, told
+
+        self.begin()
+        with self.layers.checkpoint():
+            Genre.objects.filter(name="Crime").update(name="Horror")
+            with mock.patch.object(PostgreSQLBaseline, "_restore", restore_but_fail):
+                tables = {"public.library_genre": Table("public.library_genre", ())}
+                told = self.layers.take_back({"default": tables})
+            self.assertIn("Horror", str(told))
         self.end()
         self.layers.end_class()
 
