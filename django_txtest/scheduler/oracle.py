@@ -192,8 +192,9 @@ class SerialOracle:
             result = final.results[number]
             other = serial.results[sorted(made).index(number)]
             if not self._same_result(result, my_keys, other, its_keys):
+                told, other_told = self._told_results(result, other)
                 differences.append(
-                    f"{self._names[number]} {_told(result)}; there it {_told(other)}"
+                    f"{self._names[number]} {told}; there it {other_told}"
                 )
         for key in tables:
             table = plain_name(key[1])
@@ -284,6 +285,25 @@ class SerialOracle:
         # Else two of them are never equal.
         is_plain = hasattr(value, "__dict__") and not callable(value)
         return type(value), again(vars(value)) if is_plain else None
+
+    def _told_results(self, mine: Any, other: Any) -> tuple[str, str]:
+        """Say what two results are, and where both look alike, what is in them."""
+        told, other_told = _told(mine), _told(other)
+        parts, other_parts = self._parts(mine), self._parts(other)
+        if told == other_told:
+            different = [name for name in parts if parts[name] != other_parts.get(name)]
+            for name in different[:_TOLD]:
+                told += f" {name}={shown(parts[name])}"
+                other_told += f" {name}={shown(other_parts.get(name))}"
+        return told, other_told
+
+    def _parts(self, result: Any) -> dict[str, Any]:
+        match result:
+            case models.Model():
+                return dict(self._plain_fields(result, None))
+            case HttpResponseBase():
+                return {"content": getattr(result, "content", None)}
+        return {}
 
     def _plain_fields(self, instance: models.Model, keys: NewKeys | None) -> Any:
         plain = []

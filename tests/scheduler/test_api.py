@@ -355,6 +355,24 @@ class WhatIsRunTests(ApiTestCase):
 
         self.assertSerializable(partial(call, "x"), partial(call, "y"))
 
+    def test_results_that_look_alike(self):
+        def lend():
+            calls.lend(1000)
+            return Book.objects.get(pk=1000)
+
+        self.assertRegex(
+            str(explore(lend, lend).failure),
+            r"returns <Book: a> copies=(\d); there it returns <Book: a> copies=(?!\1)",
+        )
+
+        def view():
+            return HttpResponse(f"{lend().copies} left")
+
+        self.assertRegex(
+            str(explore(view, view).failure),
+            r"content=b'(\d) left'; there it .* content=b'(?!\1)",
+        )
+
     def test_rows_that_refer_to_new_ones(self):
         def call(title):
             book = Book.objects.create(title=title, copies=1)
