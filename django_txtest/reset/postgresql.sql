@@ -398,7 +398,7 @@ CREATE FUNCTION txtest.rewrite(wanted txtest.tables) RETURNS void LANGUAGE plpgs
 DECLARE
     is_in_order boolean;
 BEGIN
-    LOOP
+    FOR try IN 1..100 LOOP
         EXECUTE txtest.prepared('DELETE FROM ' || wanted.source);
         EXIT WHEN wanted.is_empty;
         EXECUTE txtest.prepared(format(

@@ -686,6 +686,24 @@ class PostgreSQLTests(unittest.TestCase):
         self.end()
         self.layers.end_class()
 
+    def test_rows_keep_their_order_where_there_is_free_space(self):
+        rows = "SELECT i, 0, repeat('x', 200) FROM generate_series({}, {}) i"
+        execute("CREATE TABLE a (id int PRIMARY KEY, n int, wide text)")
+        self.begin(f"INSERT INTO a {rows.format(1, 10)}")
+        with self.layers.checkpoint():
+            for number in range(20):
+                execute("UPDATE a SET n = 1 WHERE id % 3 = 0")
+                if number % 3 == 0:
+                    execute(f"INSERT INTO a {rows.format(11, 20)}")
+                self.layers.take_back({})
+                ids = [id for (id,) in execute("SELECT id FROM a")]
+                self.assertEqual(ids, list(range(1, 11)))
+                if number % 2 == 0:
+                    execute("VACUUM a")
+        self.end()
+        execute("DROP TABLE a")
+        self.layers.end_class()
+
     def test_an_error_after_the_first_round(self):
         """What that round has put back is still told."""
         restore, rounds = PostgreSQLBaseline._restore, count(1)
