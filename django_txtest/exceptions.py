@@ -98,8 +98,8 @@ class NotDeterministic(TxTestError):
     REMEDY = (
         "The calls are not deterministic: look for what depends on the time or on "
         "random numbers (pin=True lets both be the same each time), on the order of a "
-        "set, on threads of their own, or on what an earlier execution left in memory, "
-        "and let `setup` put that back."
+        "set, or of rows without order_by(), on threads of their own, or on what an "
+        "earlier execution left in memory, and let `setup` put that back."
     )
 
 

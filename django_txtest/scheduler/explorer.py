@@ -195,6 +195,12 @@ class Explorer:
             if self._limits.stop_on_first:
                 execution, error = self._shrink(execution, error)
             self._confirm(execution)
+        if not found.failures and (difference := self._judge.recheck()) is not None:
+            raise NotDeterministic(
+                f"The calls were made one after the other again, and {difference} "
+                f"(where there is the first time). {NotDeterministic.REMEDY}\n\n"
+                f"{execution.history}"
+            )
         failure = self._failure(execution, error)
         if len(found.failures) < MAX_PICTURES:
             failure = with_picture(failure)

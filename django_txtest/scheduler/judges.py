@@ -58,6 +58,10 @@ class Judge(ABC):
         """Say what was otherwise when an execution failed before, where that counts."""
         return None
 
+    def recheck(self) -> str | None:
+        """Make again what it compares with; return what differs from the first time."""
+        return None
+
     def doubt(self) -> str:
         """Say what speaks against a verdict that all is well."""
         return self._oracle.doubt()
@@ -88,6 +92,10 @@ class SerialJudge(Judge):
             return None
         self.failed = final
         return AssertionError(problem)
+
+    def recheck(self) -> str | None:
+        """Make serial orders again."""
+        return self._oracle.recheck()
 
     def change(self, before: Final | None) -> str | None:
         """Say what differs: with that, it would differ from the serial orders, too."""

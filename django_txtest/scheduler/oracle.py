@@ -28,6 +28,8 @@ from django_txtest.scheduler.start import Rows, Start, TableKey
 
 #: With more there are too many serial orders.
 MAX_SERIAL = 6
+#: How many of them are made again.
+_RECHECKED = 6
 #: How many differences a message tells of.
 _TOLD = 10
 #: How deep results are compared.
@@ -89,6 +91,15 @@ class SerialOracle:
     def prepare(self) -> None:
         """Make every serial order of all calls."""
         self._orders(frozenset(range(len(self._names))))
+
+    def recheck(self) -> str | None:
+        """Make some serial orders again; return what they now come to that differs."""
+        everybody = frozenset(range(len(self._names)))
+        for order, before in self._orders(everybody)[:_RECHECKED]:
+            differences = self._differences(self._run(order), before, everybody)
+            if differences:
+                return differences[0]
+        return None
 
     def doubt(self) -> str:
         """Say so if no call ever did anything but raise what is not allowed."""
@@ -295,6 +306,8 @@ class SerialOracle:
             for name in different[:_TOLD]:
                 told += f" {name}={shown(parts[name])}"
                 other_told += f" {name}={shown(other_parts.get(name))}"
+        if _has_same_items(mine, other):
+            other_told += " (only the order differs; order_by() would say it)"
         return told, other_told
 
     def _parts(self, result: Any) -> dict[str, Any]:
@@ -321,6 +334,11 @@ class SerialOracle:
                     value = keys.name(value, [reference])
             plain.append((each.column, self._plain(value, None)))
         return plain
+
+
+def _has_same_items(mine: Any, other: Any) -> bool:
+    is_list = isinstance(mine, list) and isinstance(other, list)
+    return is_list and sorted(map(repr, mine)) == sorted(map(repr, other))
 
 
 def _take(

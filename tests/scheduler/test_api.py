@@ -270,6 +270,12 @@ class VerdictTests(ApiTestCase):
         with self.assertRaisesRegex(NotDeterministic, "it did not. The calls are not"):
             explore(self.fixed, invariant=lambda results: next(answers, True))
 
+    def test_serial_orders_that_come_to_something_else_later(self):
+        numbers = itertools.count()
+        message = "one after the other again, and s1 returns 1; there it returns 0"
+        with self.assertRaisesRegex(NotDeterministic, message):
+            explore(lambda: min(next(numbers), 1))
+
     def test_results_that_differ_each_time(self):
         numbers = itertools.count()
         message = (
@@ -364,6 +370,11 @@ class WhatIsRunTests(ApiTestCase):
             str(explore(lend, lend).failure),
             r"returns <Book: a> copies=(\d); there it returns <Book: a> copies=(?!\1)",
         )
+
+        def names():
+            return ["a", "b"] if lend().copies == 4 else ["b", "a"]
+
+        self.assertIn("only the order differs", str(explore(names, names).failure))
 
         def view():
             return HttpResponse(f"{lend().copies} left")

@@ -31,6 +31,7 @@ from django_txtest import (
     DfsScheduler,
     InterleavingFailed,
     NotDeterministic,
+    RandomScheduler,
     TxTestCase,
     explore,
     replay,
@@ -826,7 +827,8 @@ class EndTests(CallsTestCase):
         lend = partial(self.lend_and, fail)
         with self.assertRaisesRegex(InterleavingFailed, "nowhere"):
             self.assertInvariant(lambda results: True, lend, lend)
-        self.assertSerializable(lend, lend)  # in no order is it otherwise
+        with self.assertWarnsRegex(RuntimeWarning, "nowhere"):
+            self.assertSerializable(lend, lend)  # in no order is it otherwise
         self.assertSerializable(lend, lend, allow=(DatabaseError,))
 
 
@@ -947,6 +949,25 @@ class OrderTests(CallsTestCase):
             if can_skip:
                 self.assertProved(lend_one, lend_one)
             Book.objects.filter(pk=1000).update(copies=5)
+
+    def test_rows_without_an_order_that_are_new(self):
+        def add(name):
+            with transaction.atomic():
+                Book.objects.filter(pk=1000).update(copies=F("copies") - 1)
+                Book.objects.create(title=name, copies=5)
+                Book.objects.filter(pk=1001).update(copies=F("copies") - 1)
+                return [book.title for book in Book.objects.all()]
+
+        targets = partial(add, "x"), partial(add, "y")
+        for seed in range(4):
+            scheduler = RandomScheduler(seed, 30)
+            try:
+                failure = explore(*targets, scheduler=scheduler).failure
+            except NotDeterministic as error:
+                self.assertIn("order_by()", str(error))
+            else:
+                told = "only the order differs"
+                self.assertIn(told, str(failure) if failure else told)
 
     @on_postgresql
     def test_how_far_the_values_of_a_sequence_are_apart(self):
