@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import permutations
+from math import isnan
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, Error, models
@@ -285,10 +286,10 @@ class SerialOracle:
                 }
             case list() | tuple():
                 return type(value), [again(each) for each in value]
+            case float() if isnan(value):  # which is not equal to itself
+                return "nan"
             case bool() | float() | None:
-                return (
-                    value if value == value else "nan"
-                )  # which is not equal to itself
+                return value
         if keys is not None and isinstance(value, (int, str)):
             return keys.name(value)
         if getattr(type(value), "__eq__", None) is not object.__eq__:
