@@ -287,13 +287,13 @@ class Hazards:
         with self.layers.checkpoint():
             at_checkpoint = dump()
             values = read_values()
-            for _ in range(3):
+            for _ in range(2):  # the second time with what the first has prepared
                 with suppress(*errors):
                     spoil()
                 check_taking_back(self.layers, values)
-                assert_same(dump(), at_checkpoint)
                 # Without ORDER BY, too, each execution is to find the same.
                 self.assertEqual(read_values(), values)
+            assert_same(dump(), at_checkpoint)
         self.layers.end_test()
         if not self.layers.keeps_connections:
             connection.close()
