@@ -93,7 +93,7 @@ class ReplayRefused(TxTestError):
 
 
 class NotDeterministic(TxTestError):
-    """The same schedule of the same calls went another way."""
+    """The same calls in the same order went another way, or came to something else."""
 
     REMEDY = (
         "The calls are not deterministic: look for what depends on the time or on "

@@ -11,7 +11,7 @@ CREATE SCHEMA txtest;
 -- Unlogged, and without an index: writers are not to wait for each other here.
 CREATE UNLOGGED TABLE txtest.dirty (relid oid NOT NULL, truncated boolean);
 
--- In the order in which they were found: one without ORDER BY is what users see, too.
+-- Their position is the order in which a query without ORDER BY found them.
 CREATE TABLE txtest.saved (
     relid oid NOT NULL, level int NOT NULL, contents text NOT NULL, position bigint NOT NULL
 );

@@ -70,7 +70,8 @@ def explore(
 
     Without an invariant, an execution fails if its results and the rows that it leaves
     are those of no serial order of the calls. Keys that a sequence or a default made up
-    may differ, and fields with `auto_now` or `auto_now_add`.
+    may differ, and fields with `auto_now` or `auto_now_add`. Where every call raises in
+    every serial order, a `RuntimeWarning` says so.
 
     :param calls: callables, named s1, s2, ..., or `Session` objects.
     :param invariant: called with the `Results` of each execution, and of each order in
@@ -98,7 +99,8 @@ def explore(
     :param executor: any `concurrent.futures.Executor`, whose workers make executions
         ahead, each on clones of the databases. What comes of it is the same as without.
     :raises InvalidCall: for any other option, and for what cannot be called.
-    :raises NotDeterministic: if a schedule that failed does not fail again.
+    :raises NotDeterministic: if a schedule that failed does not fail again, or serial
+        orders then come to something else.
     :raises SessionStuck: if a session does not come back from a step.
     :raises TooManySteps: if an execution does not come to an end.
     :raises PicklingError: if something cannot be sent to the executor.
